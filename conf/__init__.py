@@ -1,0 +1,1 @@
+"""Hydra config groups (YAML presets and experiments)."""

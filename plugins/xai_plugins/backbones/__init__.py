@@ -1,0 +1,1 @@
+"""Built-in backbones, registered through entry points like anybody else's."""

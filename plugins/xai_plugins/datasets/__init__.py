@@ -1,0 +1,1 @@
+"""Built-in datasets, registered through entry points like anybody else's."""

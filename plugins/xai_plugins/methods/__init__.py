@@ -1,0 +1,1 @@
+"""Built-in methods, registered through entry points like anybody else's."""

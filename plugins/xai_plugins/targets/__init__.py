@@ -1,0 +1,1 @@
+"""Built-in targets, registered through entry points like anybody else's."""

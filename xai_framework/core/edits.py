@@ -1,0 +1,90 @@
+"""Edited copies of inputs or activations, made lazily a few at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@runtime_checkable
+class Edits(Protocol):
+    """n edits of each row of a batch; the probe asks for a few copies at a time and scores them.
+
+    ``at`` is ``input`` or a layer name: what is edited. The three kinds below say more of their geometry than
+    ``make`` alone, so a probe may answer them in a cheaper way, with the same result.
+    """
+
+    @property
+    def at(self) -> str:
+        """``input`` or a layer name."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def make(self, x: Tensor, rows: Tensor, k: range) -> Tensor:
+        """(b,C,h,w) rows ``rows`` (b,) of the batch -> (b*len(k),C,h,w): edits k of each row, row by row."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Boxes:
+    """Rectangles replaced by ``fill``: (B,C,H,W) or (1,C,1,1). ``boxes`` are (top, left, bottom, right), exclusive."""
+
+    boxes: tuple[tuple[int, int, int, int], ...]
+    fill: Tensor
+    at: str = "input"
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def make(self, x: Tensor, rows: Tensor, k: range) -> Tensor:
+        """Copies with box k filled."""
+        fill = self.fill.expand(-1, *x.shape[1:])
+        fill = fill[rows] if len(fill) > 1 else fill
+        copies = x[:, None].repeat(1, len(k), 1, 1, 1)
+        for i, number in enumerate(k):
+            top, left, bottom, right = self.boxes[number]
+            copies[:, i, :, top:bottom, left:right] = fill[:, :, top:bottom, left:right]
+        return copies.flatten(0, 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Masks:
+    """x * m + fill * (1 - m). ``masks`` (n,1,h,w) for all rows or (B,n,1,h,w); 1 keeps, 0 replaces."""
+
+    masks: Tensor
+    fill: Tensor
+    at: str = "input"
+
+    def __len__(self) -> int:
+        return self.masks.shape[-4]
+
+    def make(self, x: Tensor, rows: Tensor, k: range) -> Tensor:
+        """Copies under mask k."""
+        part = slice(k.start, k.stop, k.step)
+        masks = self.masks[part][None] if self.masks.ndim == 4 else self.masks[rows, part]
+        fill = self.fill.expand(-1, *x.shape[1:])
+        fill = fill[rows] if len(fill) > 1 else fill
+        return (x[:, None] * masks + fill[:, None] * (1 - masks)).flatten(0, 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Channels:
+    """Channel k of an activation set to ``value`` (Ablation-CAM)."""
+
+    count: int
+    at: str
+    value: float = 0.0
+
+    def __len__(self) -> int:
+        return self.count
+
+    def make(self, x: Tensor, rows: Tensor, k: range) -> Tensor:
+        """Copies with channel k replaced."""
+        copies = x[:, None].repeat(1, len(k), *(1,) * (x.ndim - 1))
+        for i, channel in enumerate(k):
+            copies[:, i, channel] = self.value
+        return copies.flatten(0, 1)
