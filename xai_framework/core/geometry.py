@@ -57,8 +57,12 @@ class Geometry:
         if box == self.view:
             return picture.resize((width, height), Image.Resampling.BILINEAR, box=box)
         sx, sy = width / (x1 - x0), height / (y1 - y0)
-        inside = (round((box[0] - x0) * sx), round((box[1] - y0) * sy), round((box[2] - x0) * sx),
-                  round((box[3] - y0) * sy))
+        inside = (
+            round((box[0] - x0) * sx),
+            round((box[1] - y0) * sy),
+            round((box[2] - x0) * sx),
+            round((box[3] - y0) * sy),
+        )
         out = Image.new(picture.mode, (width, height))
         part = (max(inside[2] - inside[0], 1), max(inside[3] - inside[1], 1))
         out.paste(picture.resize(part, Image.Resampling.BILINEAR, box=box), inside[:2])

@@ -95,9 +95,7 @@ class Param:
         if self.choices:
             if isinstance(value, str | int) and value in self.choices:
                 return value
-            raise ConfigError(
-                f"{value!r} is not a valid value", where=where, fix=did_you_mean(value, self.choices)
-            )
+            raise ConfigError(f"{value!r} is not a valid value", where=where, fix=did_you_mean(value, self.choices))
         if "float" in self.kinds and type(value) is int:
             value = float(value) if "int" not in self.kinds else value
         if not any(type(value) is _SCALARS[k] for k in self.kinds if k in _SCALARS):

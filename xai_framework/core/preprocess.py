@@ -83,9 +83,9 @@ class Preprocess:
 
     def _statistics(self, like: Tensor) -> tuple[Tensor, Tensor]:
         shape = (self.channels, 1, 1)
-        return like.new_tensor(self.mean[: self.channels]).view(shape), like.new_tensor(
-            self.std[: self.channels]
-        ).view(shape)
+        return like.new_tensor(self.mean[: self.channels]).view(shape), like.new_tensor(self.std[: self.channels]).view(
+            shape
+        )
 
     def _resized(self, size: tuple[int, int]) -> tuple[int, int]:
         height, width = size
@@ -137,4 +137,3 @@ def _crop(plane: Image.Image, size: tuple[int, int]) -> Image.Image:
         return plane
     top, left = round((plane.height - height) / 2.0), round((plane.width - width) / 2.0)
     return plane.crop((left, top, left + width, top + height))
-

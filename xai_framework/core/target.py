@@ -37,6 +37,12 @@ class Target(Plugin, ABC):
 
     kind: ClassVar[str] = "target"
 
+    def check(self, labels: tuple[str, ...], classes: int) -> None:
+        """Raise TargetError where this target cannot exist on a backbone with these class names and output count.
+
+        Called once, before any image is read; the default accepts everything.
+        """
+
     @abstractmethod
     def choose(self, outputs: Tensor, about: Sequence[About], probe: Probe) -> Tensor:
         """(B,K) outputs of the clean batch -> rows (B,...). Raises TargetError naming the image."""

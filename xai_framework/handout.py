@@ -1,0 +1,61 @@
+"""Tensors the framework hands out to several methods at once, with the answers already known about them.
+
+Only what is handed out is remembered, and only while it is in use: the clean batch for the length of a batch, a noisy
+batch for one step of draws. Tensors are recognised by identity, never by content.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(eq=False)
+class Handout:
+    """One tensor and what is known of it. ``name`` is how needs refer to it."""
+
+    tensor: Tensor
+    name: Hashable
+    answers: dict[Hashable, Any] = field(default_factory=dict)
+    _source: Tensor | None = None  # kept alive, so that its id stays its own
+
+
+class Handouts:
+    """All tensors currently handed out."""
+
+    def __init__(self) -> None:
+        self._kept: dict[int, Handout] = {}
+        self._draws: dict[int, Handout] = {}
+        self._made: dict[Hashable, Handout] = {}
+
+    def keep(self, tensor: Tensor, name: Hashable) -> Tensor:
+        """Remember answers about ``tensor`` until :meth:`clear`."""
+        self._kept[id(tensor)] = Handout(tensor, name)
+        return tensor
+
+    def once(self, key: Hashable, name: Hashable, tensor: Tensor, make: Callable[[Tensor], Tensor]) -> Tensor:
+        """``make(tensor)``, made once for this key and tensor and remembered until :meth:`end_step`."""
+        full = (key, id(tensor))
+        if full not in self._made:
+            made = Handout(make(tensor), name, _source=tensor)
+            self._made[full] = made
+            self._draws[id(made.tensor)] = made
+        return self._made[full].tensor
+
+    def find(self, tensor: Tensor) -> Handout | None:
+        """The handout that is this very object."""
+        return self._kept.get(id(tensor)) or self._draws.get(id(tensor))
+
+    def end_step(self) -> None:
+        """Forget the noisy batches; what is kept stays."""
+        self._draws.clear()
+        self._made.clear()
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.end_step()
+        self._kept.clear()

@@ -1,0 +1,322 @@
+"""The only place that runs a model: one forward, at most one backward, everything anybody wants captured once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from xai_framework.capture import Listen, Substitute, Taps, at_rest
+from xai_framework.core.adapter import Layer, ModelAdapter
+from xai_framework.core.edits import Edits
+from xai_framework.core.errors import LayerError, ModelError
+from xai_framework.core.explainer import Ask
+from xai_framework.core.probe import Baseline, Reduce, Rng
+from xai_framework.core.rule import PLAIN, Function, Rule
+from xai_framework.core.target import Target
+from xai_framework.handout import Handout, Handouts
+
+Answer = dict[str, tuple[Tensor, Tensor]]
+INPUT = "input"
+
+
+@dataclass
+class Counts:
+    """Model passes so far, in images: a batch of 8 counts 8."""
+
+    forward: int = 0
+    backward: int = 0
+
+
+@dataclass(frozen=True)
+class _Want:
+    """What one pass must capture."""
+
+    gradient: bool = False
+    layers: tuple[str, ...] = ()
+    grads: bool = True
+
+    @property
+    def backward(self) -> bool:
+        return self.gradient or (self.grads and bool(self.layers))
+
+    def covers(self, other: _Want) -> bool:
+        """Whether what was captured for this answers the other."""
+        return (
+            (self.gradient or not other.gradient)
+            and set(other.layers) <= set(self.layers)
+            and (self.backward or not other.backward)
+        )
+
+    def __or__(self, other: _Want) -> _Want:
+        layers = tuple(dict.fromkeys((*self.layers, *other.layers)))
+        return _Want(self.gradient or other.gradient, layers, self.backward or other.backward)
+
+
+@dataclass(eq=False)
+class _Pass:
+    """One finished forward pass over a chunk; its graph answers for any targets until it is dropped."""
+
+    want: _Want
+    leaf: Tensor
+    outputs: Tensor
+    seen: dict[str, Tensor]
+    to_grid: dict[str, Layer] = field(default_factory=dict)
+
+
+class SharedProbe:
+    """The Probe methods talk to. ``asks`` are the united needs of all methods planned on a batch, by what they are
+    asked of; they decide how much one pass captures, never what it gives.
+
+    ``chunk`` is the most rows in one pass. ``counts`` is shared with probes made by :meth:`on`.
+    """
+
+    def __init__(
+        self,
+        adapter: ModelAdapter,
+        target: Target,
+        *,
+        chunk: int = 32,
+        handouts: Handouts | None = None,
+        asks: Mapping[Hashable, Sequence[Ask]] | None = None,
+        references: Mapping[str, Tensor] | None = None,
+        counts: Counts | None = None,
+    ) -> None:
+        self.adapter, self.target, self.chunk = adapter, target, chunk
+        self.counts = counts or Counts()
+        self._handouts = handouts or Handouts()
+        self._asks = dict(asks or {})
+        self._references = dict(references or {})
+        self._layers: dict[str, Layer] = {}
+
+    # the verbs, see core.probe.Probe
+
+    def outputs(self, inputs: Tensor) -> Tensor:
+        """(B,K)."""
+        handout = self._handouts.find(inputs)
+        if handout is None:
+            return torch.cat([self._forward(x, _Want(), PLAIN).outputs.detach() for x in inputs.split(self.chunk)])
+        passes = self._passes(handout, _Want(), PLAIN)
+        return torch.cat([p.outputs.detach() for p in passes])
+
+    def score(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """(B,)."""
+        return self.target.score(self.outputs(inputs), targets)
+
+    def gradient(self, inputs: Tensor, targets: Tensor, rule: Rule = PLAIN) -> Tensor:
+        """D score / d inputs."""
+        return self._ask(inputs, targets, rule, _Want(gradient=True))[INPUT][1]
+
+    def layers(
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        names: Sequence[str] = ("last",),
+        rule: Rule = PLAIN,
+        grads: bool = True,
+    ) -> Answer:
+        """Name -> (activations, gradients)."""
+        answer = self._ask(inputs, targets, rule, _Want(layers=tuple(names), grads=grads))
+        return {name: answer[name] for name in names}
+
+    def scores(self, inputs: Tensor, targets: Tensor, edits: Edits) -> Tensor:
+        """(B,n): copies of several rows share a pass; an edited layer runs the part below it once a row."""
+        if edits.at != INPUT:
+            return torch.stack([self._layer_scores(inputs[b], targets[b], b, edits) for b in range(len(inputs))])
+        per_row = max(1, min(len(edits), self.chunk))
+        rows_at_once = max(1, self.chunk // per_row)
+        parts = []
+        for rows in torch.arange(len(inputs)).split(rows_at_once):
+            columns = []
+            for first in range(0, len(edits), per_row):
+                k = range(first, min(len(edits), first + per_row))
+                copies = edits.make(inputs[rows], rows, k)
+                copied = targets[rows].repeat_interleave(len(k), 0)
+                outputs = self._forward(copies, _Want(), PLAIN).outputs
+                columns.append(self.target.score(outputs, copied).view(len(rows), len(k)))
+            parts.append(torch.cat(columns, 1))
+        return torch.cat(parts)
+
+    def calls(self, inputs: Tensor, targets: Tensor, functions: Sequence[Function], reduce: Reduce) -> Tensor:
+        """What passed through ``functions``, reduced chunk by chunk."""
+        parts = []
+        for x, rows in zip(inputs.split(self.chunk), targets.split(self.chunk), strict=True):
+            listen = Listen(functions)
+            with at_rest(self.adapter.model), torch.enable_grad():
+                leaf = x.detach().clone().requires_grad_()
+                with listen:
+                    outputs = self.adapter.forward(leaf.clone())
+                gradient, calls = listen.with_gradients(self.target.score(outputs, rows), leaf)
+            self.counts.forward += len(x)
+            self.counts.backward += len(x)
+            parts.append(reduce(x, gradient, calls))
+        return torch.cat(parts)
+
+    def on(self, adapter: ModelAdapter) -> SharedProbe:
+        """The same questions to other weights."""
+        return SharedProbe(adapter, self.target, chunk=self.chunk, references=self._references, counts=self.counts)
+
+    def baseline(self, name: Baseline, inputs: Tensor, rng: Rng | None = None) -> Tensor:
+        """(B,C,H,W)."""
+        if name in ("black", "white"):
+            level = torch.zeros_like(inputs) if name == "black" else torch.ones_like(inputs)
+            return self.adapter.normalise(level)
+        if name == "blur":
+            return blur(inputs, min(inputs.shape[-2:]) / 16)
+        if name == "noise":
+            if rng is None:
+                raise ValueError("the noise baseline needs an rng")
+            return self.adapter.normalise(rng.at("baseline").uniform(inputs.shape).to(inputs))
+        if name == "image":
+            return self.reference("image").to(inputs).expand_as(inputs)
+        return self.adapter.mean_input(inputs)
+
+    def pixels(self, inputs: Tensor) -> Tensor:
+        """(B,C,H,W) in [0,1]."""
+        return self.adapter.pixels(inputs)
+
+    def reference(self, name: str) -> Tensor:
+        """(1,C,H,W)."""
+        if name not in self._references:
+            raise ModelError(f"no reference image {name!r} was given", fix="name one in the study")
+        return self._references[name]
+
+    # one pass, and who may share it
+
+    def _ask(self, inputs: Tensor, targets: Tensor, rule: Rule, want: _Want) -> Answer:
+        handout = self._handouts.find(inputs)
+        if handout is None:
+            step = max(rule.rows, self.chunk // rule.rows * rule.rows)
+            chunks = zip(inputs.split(step), targets.split(step), strict=True)
+            return _joined([self._backward(self._forward(x, want, rule), t, want) for x, t in chunks])
+        key = (rule, id(targets), id(self.adapter.model), id(self.target))
+        known: tuple[_Want, Answer, Tensor] | None = handout.answers.get(key)
+        if known is None or not known[0].covers(want):
+            united = self._united(handout, rule, want)
+            passes = self._passes(handout, united, rule)
+            rows = targets.split([len(p.leaf) for p in passes])
+            answer = _joined([self._backward(p, t, united) for p, t in zip(passes, rows, strict=True)])
+            known = (united, answer, targets)  # targets are kept alive: their id is part of the key
+            handout.answers[key] = known
+        return known[1]
+
+    def _united(self, handout: Handout, rule: Rule, want: _Want) -> _Want:
+        for ask in self._asks.get(handout.name, ()):
+            if ask.rule == rule and ask.verb in ("gradient", "layers"):
+                want |= _Want(ask.verb == "gradient", ask.layers, ask.grads)
+        return want
+
+    def _passes(self, handout: Handout, want: _Want, rule: Rule) -> list[_Pass]:
+        """The forward passes of a handout, run once with all that anybody announced to want."""
+        key = ("forward", rule, id(self.adapter.model))
+        known: list[_Pass] | None = handout.answers.get(key)
+        if known is None or not known[0].want.covers(want):
+            want = self._united(handout, rule, want)
+            step = max(rule.rows, self.chunk // rule.rows * rule.rows)
+            known = [self._forward(x, want, rule) for x in handout.tensor.split(step)]
+            handout.answers[key] = known
+        return known
+
+    def _layer(self, name: str) -> Layer:
+        if name not in self._layers:
+            self._layers[name] = self.adapter.layer(name)
+        return self._layers[name]
+
+    def _forward(self, inputs: Tensor, want: _Want, rule: Rule) -> _Pass:
+        layers = {name: self._layer(name) for name in want.layers}
+        modules = {layer.name: layer.module for layer in layers.values()}
+        graph = "none" if not want.backward else "below" if want.gradient else "here"
+        taps = Taps(modules, graph)
+        self.counts.forward += len(inputs)
+        with ExitStack() as stack:
+            stack.enter_context(at_rest(self.adapter.model))
+            # also restores the mode that a tap switches on in mid-pass
+            stack.enter_context(torch.set_grad_enabled(graph == "below"))
+            leaf = inputs.detach().clone().requires_grad_(graph == "below")
+            substitute = Substitute(rule) if rule != PLAIN else None
+            with taps.listening(), substitute or ExitStack():
+                # a clone enters the model: it may work in place on its input
+                outputs = self.adapter.forward(leaf.clone())
+            if substitute is not None:
+                substitute.check_used()
+        return _Pass(want, leaf, outputs, {n: taps.seen[la.name] for n, la in layers.items()}, layers)
+
+    def _backward(self, done: _Pass, targets: Tensor, want: _Want) -> Answer:
+        """Gradients of the score of ``targets``; the graph is kept, other targets may follow."""
+        answer: Answer = {}
+        gradients: list[Tensor | None] = []
+        if want.backward:
+            with torch.inference_mode(False), torch.enable_grad():
+                total = self.target.score(done.outputs, targets).sum()
+            wanted = ([done.leaf] if want.gradient else []) + [done.seen[n] for n in want.layers]
+            if not total.requires_grad:
+                raise ModelError(
+                    "no differentiable path leads from the score to what is asked for",
+                    fix="the forward pass detaches, rounds or runs in inference mode; use a perturbation method",
+                )
+            gradients = list(torch.autograd.grad(total, wanted, retain_graph=True, allow_unused=True))
+            self.counts.backward += len(done.leaf)
+        if want.gradient:
+            answer[INPUT] = (done.leaf.detach(), _used(gradients.pop(0), "the input"))
+        for i, name in enumerate(want.layers):
+            layer, seen = done.to_grid[name], done.seen[name]
+            activation = _grid(layer, seen.detach())
+            gradient = _grid(layer, _used(gradients[i], f"layer {layer.name!r}")) if gradients else activation
+            answer[name] = (activation, gradient)
+        return answer
+
+    def _layer_scores(self, row: Tensor, target: Tensor, number: int, edits: Edits) -> Tensor:
+        module = self._layer(edits.at).module
+        parts = []
+        for first in range(0, len(edits), self.chunk):
+            k = range(first, min(len(edits), first + self.chunk))
+            edit: Callable[..., Tensor] = lambda _m, _a, out, k=k: edits.make(out, torch.tensor([number]), k)  # noqa: E731
+            handle = module.register_forward_hook(edit)
+            try:
+                with at_rest(self.adapter.model), torch.no_grad():
+                    outputs = self.adapter.model(row[None].clone())
+            finally:
+                handle.remove()
+            self.counts.forward += 1
+            parts.append(self.target.score(outputs, target[None].expand(len(k), *target.shape)))
+        return torch.cat(parts)
+
+
+def _used(gradient: Tensor | None, where: str) -> Tensor:
+    if gradient is None:
+        raise ModelError(f"the score does not depend on {where}", fix="choose a layer that the class score passes")
+    return gradient
+
+
+def _grid(layer: Layer, tensor: Tensor) -> Tensor:
+    grid = layer.to_grid(tensor)
+    if grid.ndim != 4:
+        raise LayerError(
+            f"layer {layer.name!r} gives {tuple(tensor.shape)}, which is no grid (batch, channels, height, width)",
+            fix="choose a convolutional or token layer, e.g. last",
+        )
+    return grid
+
+
+def _joined(answers: Sequence[Answer]) -> Answer:
+    if len(answers) == 1:
+        return answers[0]
+    return {n: (torch.cat([a[n][0] for a in answers]), torch.cat([a[n][1] for a in answers])) for n in answers[0]}
+
+
+def blur(inputs: Tensor, sigma: float) -> Tensor:
+    """Gaussian blur of (B,C,H,W), edges reflected, kernel cut at 3 sigma."""
+    for axis in (2, 3):
+        radius = min(max(1, round(3 * sigma)), inputs.shape[axis] - 1)
+        x = torch.arange(-radius, radius + 1, dtype=inputs.dtype, device=inputs.device)
+        kernel = torch.exp(-0.5 * (x / sigma) ** 2)
+        kernel = (kernel / kernel.sum()).expand(inputs.shape[1], 1, -1)
+        kernel, pad = (
+            (kernel[..., None], (0, 0, radius, radius)) if axis == 2 else (kernel[:, :, None], (radius, radius, 0, 0))
+        )
+        inputs = F.conv2d(F.pad(inputs, pad, mode="reflect"), kernel, groups=inputs.shape[1])
+    return inputs
