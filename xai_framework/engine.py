@@ -6,6 +6,7 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -23,9 +24,17 @@ from xai_framework.handout import Handouts
 from xai_framework.probe import Counts, SharedProbe
 from xai_framework.records import BatchFacts, CellRows
 from xai_framework.rng import NamedRng
-from xai_framework.store import CellStore
+from xai_framework.store import Block
 
 Maps = Tensor | Exception
+
+
+class Sink(Protocol):
+    """Where the rows of one cell go; a CellStore, or memory."""
+
+    def write(self, block: Block, attributes: dict[str, str], volatile: dict[str, Any]) -> object:
+        """Take in one unit's rows."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +44,7 @@ class Task:
     label: str
     method: Explainer
     target: Target
-    store: CellStore
+    store: Sink
     attributes: dict[str, str] = field(default_factory=dict)
 
 

@@ -108,6 +108,10 @@ class ModelAdapter(Plugin, ABC):
         """(...,C,H,W) pixels in [0,1], model channel order -> inputs."""
         return self.preprocess.normalise(pixels)
 
+    def mean_input(self, inputs: Tensor) -> Tensor:
+        """(B,C,H,W) like ``inputs``: what normalisation maps to 0, the baseline ``mean``."""
+        return inputs.new_zeros(inputs.shape)
+
     def last_layer(self) -> str:
         """The module path that ``last`` stands for: the deepest layer that still has a grid.
 

@@ -1,1 +1,1 @@
-"""."""
+"""Who runs which unit."""
