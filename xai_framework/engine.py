@@ -167,17 +167,19 @@ class Engine:
             if isinstance(task.method, Sampled):
                 running[task] = task.method.steps(probe, inputs, targets, stream)
             else:
-                done[task] = self._attempt(task, lambda t=task, s=stream: t.method.explain(probe, inputs, targets, s))
+                done[task] = self._attempt(
+                    task, rng.handouts, lambda t=task, s=stream: t.method.explain(probe, inputs, targets, s)
+                )
         while running:
             for task in list(running):
-                outcome = self._attempt(task, lambda s=running[task]: _advance(s))
+                outcome = self._attempt(task, rng.handouts, lambda s=running[task]: _advance(s))
                 if outcome is not None:
                     done[task] = outcome
                     del running[task]
             rng.handouts.end_step()
         return {task: self._rows_of(task, done[task], probe, inputs, targets, rng) for task in tasks}
 
-    def _attempt(self, task: Task, call: Callable[[], Tensor | None]) -> Maps | None:
+    def _attempt(self, task: Task, handouts: Handouts, call: Callable[[], Tensor | None]) -> Maps | None:
         """What the call gives, or the exception it raised; the model is as before either way."""
         outcome: Maps | None
         try:
@@ -190,6 +192,7 @@ class Engine:
             self.guard.check(f"method {task.label}")
         except PluginError as error:
             outcome = error
+            handouts.drop_answers()
         return outcome
 
     def _rows_of(
@@ -211,7 +214,7 @@ class Engine:
         """One row by itself, to find the one at fault and to keep the others."""
         stream = NamedRng(rng.seed, rng.rows[i : i + 1]).at(type(task.method).__name__)
         row, target = inputs[i : i + 1].clone(), targets[i : i + 1]
-        maps = self._attempt(task, lambda: task.method.explain(probe, row, target, stream))
+        maps = self._attempt(task, rng.handouts, lambda: task.method.explain(probe, row, target, stream))
         if maps is None or isinstance(maps, Exception):
             return maps or PluginError("returned None", where=f"method {task.label}")
         problem = _shape_problem(maps, row)

@@ -50,6 +50,11 @@ class Handouts:
         """The handout that is this very object."""
         return self._kept.get(id(tensor)) or self._draws.get(id(tensor))
 
+    def drop_answers(self) -> None:
+        """Forget what is known, not what is handed out: the model changed and was put back, its graphs are void."""
+        for handout in (*self._kept.values(), *self._draws.values()):
+            handout.answers.clear()
+
     def end_step(self) -> None:
         """Forget the noisy batches; what is kept stays."""
         self._draws.clear()

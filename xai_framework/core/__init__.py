@@ -94,7 +94,7 @@ _HOMES = {
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
 
-__all__ = sorted(_HOME)  # noqa: PLE0605 - held equal to the imports above by a test
+__all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> object:

@@ -38,7 +38,8 @@ def keep_grid(activation: Tensor) -> Tensor:
 @dataclass(frozen=True)
 class Layer:
     """A module whose output can be seen as a grid. ``to_grid`` maps that output to (B,C,h,w), linearly and without
-    mixing positions (it is applied to gradients as well); None is never returned for a usable layer."""
+    mixing positions (it is applied to gradients as well); None is never returned for a usable layer.
+    """
 
     name: str
     module: nn.Module

@@ -4,7 +4,5 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xai_framework.core.errors import LayerError
-
 if TYPE_CHECKING:
-    from xai_framework.core.adapter import ModelAdapter
+    pass

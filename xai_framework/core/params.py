@@ -6,7 +6,7 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NewType
 
@@ -64,9 +64,9 @@ class Param:
     def range(self) -> str:
         """The allowed range in words, e.g. ``1..10000`` or ``> 0``; empty when unbounded."""
         if self.ge is not None and self.le is not None:
-            return f"{self.ge:g}..{self.le:g}"
+            return f"{_number(self.ge)}..{_number(self.le)}"
         bounds = ((">=", self.ge), (">", self.gt), ("<=", self.le), ("<", self.lt))
-        return " and ".join(f"{sign} {bound:g}" for sign, bound in bounds if bound is not None)
+        return " and ".join(f"{sign} {_number(bound)}" for sign, bound in bounds if bound is not None)
 
     @property
     def type_text(self) -> str:
@@ -93,9 +93,12 @@ class Param:
 
     def _check_one(self, value: Any, where: str) -> Scalar:  # noqa: ANN401
         if self.choices:
-            if isinstance(value, str | int) and value in self.choices:
-                return value
+            # compared with their types: True == 1, but a truth value is no number
+            if any(type(value) is type(choice) and value == choice for choice in self.choices):
+                return typing.cast("Scalar", value)
             raise ConfigError(f"{value!r} is not a valid value", where=where, fix=did_you_mean(value, self.choices))
+        if type(value) is int and abs(value) >= _LARGEST:
+            raise ConfigError("the number is too large", where=where, fix=self._default_text())
         if "float" in self.kinds and type(value) is int:
             value = float(value) if "int" not in self.kinds else value
         if not any(type(value) is _SCALARS[k] for k in self.kinds if k in _SCALARS):
@@ -107,7 +110,7 @@ class Param:
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"{value} is not a finite number", where=where, fix=self._default_text())
         if isinstance(value, int | float) and not isinstance(value, bool) and not self._inside(value):
-            raise ConfigError(f"{value:g} is out of range", where=where, fix=f"allowed: {self.range}")
+            raise ConfigError(f"{value} is out of range", where=where, fix=f"allowed: {self.range}")
         if isinstance(value, str) and "\x00" in value:
             raise ConfigError("contains a NUL character", where=where)
         return typing.cast("Scalar", value)
@@ -125,6 +128,12 @@ class Param:
         return f"{allowed}it must be given" if self.required else f"{allowed}default: {self.default}"
 
 
+def _number(value: float) -> str:
+    """Whole numbers with all their digits."""
+    return str(int(value)) if value == int(value) else f"{value:g}"
+
+
+_LARGEST = 2**63  # beyond, an int neither fits a stored number nor (past 2**1024) a float
 _SCALARS: Mapping[str, type] = {"bool": bool, "int": int, "float": float, "str": str, "file": str}
 _TYPES = {bool: "bool", int: "int", float: "float", str: "str", File: "file"}
 
@@ -143,7 +152,7 @@ def params_of(cls: type) -> tuple[Param, ...]:
 def _param_of(cls: type, f: dataclasses.Field[Any], hint: object) -> Param:
     default: Any = f.default
     if default is dataclasses.MISSING and f.default_factory is not dataclasses.MISSING:
-        default = f.default_factory()
+        default = typing.cast("Callable[[], Any]", f.default_factory)()
     required = default is dataclasses.MISSING
     optional, many, kinds, choices = _read_type(cls, f.name, hint)
     meta = {k: f.metadata.get(k) for k in ("ge", "gt", "le", "lt")}
@@ -172,8 +181,9 @@ def _read_type(cls: type, name: str, hint: object) -> tuple[bool, bool, tuple[st
         if len(args) == 2 and args[1] is Ellipsis:
             many, alternatives = True, _alternatives(args[0])
     if len(alternatives) == 1 and typing.get_origin(alternatives[0]) is typing.Literal:
-        return optional, many, ("str",), typing.get_args(alternatives[0])
-    kinds = tuple(_TYPES.get(a) or getattr(a, "kind", "") for a in alternatives)  # type: ignore[call-overload]
+        choices = typing.get_args(alternatives[0])
+        return optional or None in choices, many, ("str",), tuple(c for c in choices if c is not None)
+    kinds = tuple(_TYPES.get(a) or getattr(a, "kind", "") for a in alternatives)
     if not all(kinds):
         raise TypeError(
             f"{cls.__name__}.{name}: type {hint} cannot be written in a config; "

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 from typing import ClassVar, Self
 
+from xai_framework.core.errors import ConfigError
 from xai_framework.core.params import Param, params_of
 
 
@@ -20,17 +21,18 @@ class Plugin:
     """
 
     kind: ClassVar[str]
+    api: ClassVar[int] = 1
+    """The version of the plugin API; a class that states another one than the framework's is refused."""
     version: ClassVar[int] = 1
     caption: ClassVar[str] = "{name}"
     assets: ClassVar[tuple[str, ...]] = ()
     """Files beside the plugin's source (weights, ...) whose content is part of its identity."""
 
     def __post_init__(self) -> None:
-        for p in _params(type(self)):
-            value = getattr(self, p.name)
-            if p.nested is None:
-                # frozen dataclass: a checked value (1 -> 1.0, [a] -> (a,)) replaces the given one
-                object.__setattr__(self, p.name, p.check(value, f"{type(self).__name__}.{p.name}"))
+        cls: type = type(self)
+        for p in _params(cls):
+            # frozen dataclass: a checked value (1 -> 1.0, [a] -> (a,)) replaces the given one
+            object.__setattr__(self, p.name, check_value(p, getattr(self, p.name), f"{cls.__name__}.{p.name}"))
 
     def resolved(self) -> Self:
         """The same plugin with every moving name (``DEFAULT`` weights, ...) replaced by what it stands for today.
@@ -51,6 +53,19 @@ class Plugin:
     def replace(self, **changes: object) -> Self:
         """A copy with other parameter values."""
         return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+
+
+def check_value(p: Param, value: object, where: str) -> object:
+    """A parameter's value in its declared type, nested plugins included, or ConfigError naming ``where``."""
+    if p.nested is None or (value is None and p.optional):
+        return p.check(value, where)
+    values = tuple(value) if p.many and isinstance(value, list | tuple) else (value,)
+    for one in values:
+        if not isinstance(one, Plugin) or one.kind != p.nested:
+            raise ConfigError(f"expected a {p.nested}, got {one!r} ({type(one).__name__})", where=where)
+    if p.many and not values:
+        raise ConfigError(f"empty list, expected {p.type_text}", where=where)
+    return values if p.many else value
 
 
 @functools.cache

@@ -49,7 +49,7 @@ class Probe(Protocol):
         ...
 
     def gradient(self, inputs: Tensor, targets: Tensor, rule: Rule = PLAIN) -> Tensor:
-        """d score / d inputs, shaped like inputs."""
+        """D score / d inputs, shaped like inputs."""
         ...
 
     def layers(
@@ -60,7 +60,7 @@ class Probe(Protocol):
         rule: Rule = PLAIN,
         grads: bool = True,
     ) -> dict[str, tuple[Tensor, Tensor]]:
-        """name -> (activations, d score / d activations), each (B,C,h,w).
+        """Name -> (activations, d score / d activations), each (B,C,h,w).
 
         ``grads=False`` runs no backward pass and gives activations in both places. Raises LayerError.
         """

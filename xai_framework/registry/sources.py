@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,9 @@ from xai_framework.registry.discovery import source_of
 
 # Part of every installation, with versions of their own: never a plugin's own source.
 _FOUNDATION = ("torch", "torchvision", "numpy", "PIL")
+
+# (module, file) -> sha256 when this process first took a plugin from that module.
+_FIRST: dict[tuple[str, str], str] = {}
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,8 @@ class Module:
 
     def neighbour(self, name: str) -> Module | None:
         """The module ``name`` if it belongs to the same top-level package, or lies in the same folder."""
+        if not name.strip("."):
+            return None
         if self.folder is not None:
             base = self.folder.joinpath(*name.split("."))
             files = (base.with_name(f"{base.name}.py"), base / "__init__.py")
@@ -64,7 +69,15 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def unchanged(recorded: dict[str, str]) -> bool:
+def edited(module: str, files: Mapping[str, str]) -> list[str]:
+    """Those of a module's ``files`` (path -> sha256) that are not what they were when this was first asked.
+
+    Python keeps a module as it was imported: results after an edit would carry the new code's identity.
+    """
+    return [file for file, sha in files.items() if _FIRST.setdefault((module, file), sha) != sha]
+
+
+def unchanged(recorded: Mapping[str, str]) -> bool:
     """Whether every recorded file still has its recorded sha256."""
     try:
         return all(digest(Path(path)) == expected for path, expected in recorded.items())

@@ -1,0 +1,57 @@
+"""A class chosen by the user, by index or by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from xai_framework.core import About, ClassTarget, Probe, TargetError, did_you_mean, param
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Index(ClassTarget):
+    """One class for every image, by index or name; a list gives one target each."""
+
+    caption: ClassVar[str] = "{index}"
+    index: tuple[int | str, ...] = param(doc="class index (from 0) or class name; a list gives one target each")
+
+    def expanded(self) -> tuple[Index, ...]:  # type: ignore[override]
+        """One class each."""
+        return tuple(Index(of=self.of, index=(i,)) for i in self.index)
+
+    def check(self, labels: tuple[str, ...], classes: int) -> None:
+        """Each class must exist."""
+        for wanted in self.index:
+            index_of(wanted, labels, classes, "target.index")
+
+    def choose(self, outputs: Tensor, about: Sequence[About], probe: Probe) -> Tensor:
+        """(B,K) -> (B,)."""
+        classes = about[0].classes if about else ()
+        chosen = index_of(self.index[0], classes, outputs.shape[1], "target.index")
+        return outputs.new_full((len(outputs),), chosen).long()
+
+
+def index_of(wanted: int | str | None, labels: tuple[str, ...], classes: int, where: str) -> int:
+    """The index of a class given by index or name (case does not matter). Raises TargetError."""
+    if wanted is None:
+        raise TargetError("the dataset gives no label", where=where, fix="use target=predicted")
+    if isinstance(wanted, int):
+        if wanted < 0:
+            raise TargetError(f"{wanted} is not a class", where=where, fix=f"use 0..{classes - 1}, or target=predicted")
+        if wanted >= classes:
+            raise TargetError(f"{wanted} is not a class of this backbone", where=where, fix=f"use 0..{classes - 1}")
+        return wanted
+    if not labels:
+        raise TargetError(
+            f"{wanted!r} is a name, but this backbone has no class names", where=where, fix=f"use 0..{classes - 1}"
+        )
+    found = [i for i, name in enumerate(labels) if name.casefold() == wanted.casefold()]
+    if not found:
+        raise TargetError(f"no class {wanted!r}", where=where, fix=did_you_mean(wanted, labels))
+    if len(found) > 1:
+        raise TargetError(f"{wanted!r} names several classes", where=where, fix=f"use an index: {found}")
+    return found[0]
