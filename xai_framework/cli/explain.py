@@ -23,7 +23,7 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse keeps its ty
     parser.add_argument("--class", dest="class_name", help="class index or name to explain (default: the prediction)")
     parser.add_argument("--study", default=None, help="name of the result folder (default: explain-<picture>)")
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
-    parser.set_defaults(command=explain_command)
+    parser.set_defaults(run=explain_command)
 
 
 def explain_command(args: argparse.Namespace) -> int:

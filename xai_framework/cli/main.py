@@ -6,20 +6,42 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from xai_framework.cli import catalogue
+import xai_framework
+from xai_framework.cli import catalogue, explain, verify
 from xai_framework.core.errors import XaiError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0 when it did its work, 1 for a user's mistake, which is explained on stderr."""
-    parser = argparse.ArgumentParser(prog="xai", description="Compare attribution methods for image classifiers.")
-    catalogue.add_parsers(parser.add_subparsers(title="commands", required=True, metavar="command"))
-    args = parser.parse_args(argv)
+    arguments = list(sys.argv[1:] if argv is None else argv)
     try:
+        if arguments[:1] == ["run"]:
+            # everything behind `run` is Hydra's language: overrides, -m, --cfg, --help
+            from xai_framework.cli.run import run_command
+
+            return run_command(arguments[1:])
+        args, rest = parser().parse_known_args(arguments)
+        if rest:
+            parser().error(f"unrecognised arguments: {' '.join(rest)}")
         return int(args.run(args))
     except XaiError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error[{error.code}] {error}", file=sys.stderr)
         return 1
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands. Their code is imported when they run."""
+    made = argparse.ArgumentParser(prog="xai", description="Compare attribution methods for image classifiers.")
+    made.add_argument("--version", action="version", version=xai_framework.__version__)
+    commands = made.add_subparsers(title="commands", required=True, metavar="command")
+    run = commands.add_parser(
+        "run", help="run a study: method=[gradient,gradcam] backbone=... dataset=... (-m to sweep)", add_help=False
+    )
+    run.set_defaults(run=lambda _args: 0)
+    explain.add_parser(commands)
+    catalogue.add_parsers(commands)
+    verify.add_parser(commands)
+    return made
 
 
 if __name__ == "__main__":

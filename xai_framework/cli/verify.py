@@ -15,7 +15,7 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse keeps its ty
     parser = subparsers.add_parser("verify", help="check stored maps: checksums, identity, completeness")
     parser.add_argument("path", nargs="?", default="outputs", help="outputs folder, run folder or cell folder")
     parser.add_argument("--json", action="store_true", help="problems as JSON")
-    parser.set_defaults(command=verify_command)
+    parser.set_defaults(run=verify_command)
 
 
 def verify_command(args: argparse.Namespace) -> int:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from xai_framework.core.explainer import Shape as Shape
     from xai_framework.core.explainer import asks_of_draws as asks_of_draws
     from xai_framework.core.geometry import Geometry as Geometry
+    from xai_framework.core.images import open_image as open_image
     from xai_framework.core.maps import Interpolation as Interpolation
     from xai_framework.core.maps import Reduction as Reduction
     from xai_framework.core.maps import reduce_channels as reduce_channels
@@ -80,6 +81,7 @@ _HOMES = {
     "WeightsError XaiError did_you_mean",
     "explainer": "Ask Explainer Moments Sampled Shape asks_of_draws",
     "geometry": "Geometry",
+    "images": "open_image",
     "maps": "Interpolation Reduction reduce_channels resize status_of",
     "metric": "Case Metric",
     "params": "File Param param params_of",

@@ -27,11 +27,14 @@ def param(
     le: float | None = None,
     lt: float | None = None,
 ) -> Any:  # noqa: ANN401 - same as dataclasses.field
-    """A documented, range-checked field of a plugin. Without a default it must be given.
+    """A documented, range-checked field of a plugin. Without a default it must be given, by keyword.
 
     ``ge``/``gt``/``le``/``lt`` bound numbers (every element, for a tuple). Choices come from ``Literal`` types.
     """
-    return dataclasses.field(default=default, metadata={"doc": doc, "ge": ge, "gt": gt, "le": le, "lt": lt})
+    # keyword-only: a required parameter may then follow inherited ones that have defaults
+    required = default is dataclasses.MISSING
+    metadata = {"doc": doc, "ge": ge, "gt": gt, "le": le, "lt": lt}
+    return dataclasses.field(default=default, kw_only=required, metadata=metadata)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,8 @@ _MOST_BYTES = 1_000_000
 
 def read(entry: Entry) -> Schema | None:
     """The cached schema of an installed plugin, if it still describes what is on disk."""
-    path, key = _path(entry), _key(entry)
+    key = _key(entry)
+    path = _path(key)
     if path is None:
         return None
     try:
@@ -44,11 +45,12 @@ def read(entry: Entry) -> Schema | None:
 
 def write(entry: Entry, schema: Schema) -> None:
     """Keep a schema for the next time; a folder that cannot be written to is no error."""
-    path = _path(entry)
+    key = _key(entry)
+    path = _path(key)
     if path is None:
         return
     try:
-        text = json.dumps({"key": _key(entry), "schema": to_json(schema)}, allow_nan=False)
+        text = json.dumps({"key": key, "schema": to_json(schema)}, allow_nan=False)
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".schema-")
     except (OSError, ValueError, TypeError):
@@ -72,10 +74,10 @@ def folder() -> Path | None:
         return None
 
 
-def _path(entry: Entry) -> Path | None:
+def _path(key: dict[str, str]) -> Path | None:
     base = folder()
-    key = hashlib.sha256(json.dumps(_key(entry), sort_keys=True).encode()).hexdigest()
-    return base / "schemas" / f"{entry.kind}-{entry.name}-{key[:16]}.json" if base else None
+    digits = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+    return base / "schemas" / f"{key['kind']}-{key['name']}-{digits}.json" if base else None
 
 
 def _key(entry: Entry) -> dict[str, str]:

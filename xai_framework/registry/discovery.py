@@ -72,6 +72,8 @@ def find_spec(module: str) -> ModuleSpec | None:
     path: Sequence[str] | None = None
     spec: ModuleSpec | None = None
     parts = module.split(".")
+    if not all(part.isidentifier() for part in parts):
+        return None
     for i in range(len(parts)):
         full = ".".join(parts[: i + 1])
         try:

@@ -57,7 +57,7 @@ def _python_file(file: str | Path) -> Path:
     path = Path(file).expanduser().resolve()
     if not path.is_file():
         near = [p.name for p in sorted(path.parent.glob("*.py"))] if path.parent.is_dir() else []
-        raise ConfigError("no such plugin file", where=str(file), fix=did_you_mean(path.name, near))
+        raise ConfigError("no such plugin file", where=str(file), fix=did_you_mean(path.name, near) if near else "")
     if path.suffix != ".py":
         raise ConfigError("a plugin file ends in .py", where=str(file))
     return path

@@ -98,6 +98,7 @@ def _param(plain: object) -> Param:
     values = _exact(plain, Param)
     for key in ("kinds", "choices"):
         values[key] = tuple(_list(values[key]))
+    _expect(all(isinstance(k, str) for k in values["kinds"]), "kinds")
     for key in ("name", "doc"):
         _expect(isinstance(values[key], str), key)
     for key in ("required", "optional", "many"):

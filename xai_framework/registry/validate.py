@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import traceback
 from collections.abc import Iterator
@@ -14,6 +15,9 @@ from xai_framework.core.params import params_of
 from xai_framework.core.plugin import Plugin, check_value
 from xai_framework.registry.discovery import Entry, find_spec
 from xai_framework.registry.names import INTERFACES
+
+# Folders of code that only carries an import out: this one, and importlib's.
+_MACHINERY = (Path(__file__).parent, Path(importlib.__file__).parent)
 
 
 def import_error(what: str, error: BaseException, source: Path | None) -> PluginError:
@@ -34,7 +38,7 @@ def _spot(error: BaseException, source: Path | None) -> str:
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<frozen")]
-    frames = [f for f in frames if Path(f.filename).parent != Path(__file__).parent]
+    frames = [f for f in frames if Path(f.filename).parent not in _MACHINERY]
     own = [f for f in frames if source is not None and Path(f.filename) == source]
     last = (own or frames)[-1:]
     return f"{last[0].filename}:{last[0].lineno}" if last else str(source or "")

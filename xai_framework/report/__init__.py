@@ -1,1 +1,1 @@
-"""."""
+"""Pages made of stored maps."""

@@ -126,10 +126,9 @@ def _variable(file: h5py.File, name: str, values: Any) -> None:  # noqa: ANN401 
     if name in TEXTS:
         encoded = [v.encode() for v in values]
         width = max([1, *map(len, encoded)])
-        data = np.array(encoded, dtype=f"S{width}")
-        made = file.create_dataset(
-            name, data=data, dtype=h5py.string_dtype("utf-8", width), chunks=data.shape, fletcher32=True
-        )
+        kind = h5py.string_dtype("utf-8", width)
+        data = np.array(encoded, dtype=f"S{width}").astype(kind)
+        made = file.create_dataset(name, data=data, dtype=kind, chunks=data.shape, fletcher32=True)
     else:
         made = file.create_dataset(name, data=values, chunks=values.shape, fletcher32=True)
     made.dims[0].attach_scale(file["image"])

@@ -1,0 +1,80 @@
+"""From a composed configuration to a checked Job."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from xai_framework.core.errors import ConfigError, did_you_mean
+from xai_framework.core.params import params_of
+from xai_framework.registry import Registry
+from xai_framework.spec.job import Job, Settings
+
+_SETTINGS = {p.name: p for p in params_of(Settings)}
+_PLUGINS = ("backbone", "dataset", "target", "method", "renderer", "experiment")
+
+
+def job_of(config: DictConfig, registry: Registry) -> Job:
+    """Check every value of one composed configuration. Raises ConfigError naming the key."""
+    experiment = config.hydra.runtime.choices.get("experiment") if "hydra" in config else _experiment()
+    config = config.copy()
+    with open_dict(config):
+        config.pop("hydra", None)
+    text = OmegaConf.to_yaml(config, resolve=False)
+    try:
+        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=False)
+    except OmegaConfBaseException as error:
+        raise ConfigError(str(error).splitlines()[0], where=str(error.full_key or "")) from None
+    if not isinstance(plain, dict):
+        raise ConfigError("the configuration is no mapping")
+    values = {str(k): v for k, v in plain.items()}
+    if values.get("plugins"):
+        raise ConfigError("plugin files are named on the command line only", where="plugins")
+    values.pop("plugins", None)
+    for key in values:
+        if key not in _SETTINGS and key not in _PLUGINS:
+            raise ConfigError(f"no setting {key!r}", where=key, fix=did_you_mean(key, [*_SETTINGS, *_PLUGINS]))
+    settings = _settings(values, str(experiment) if experiment else None)
+    return Job(
+        **{kind: registry.check(kind, _present(values.get(kind), kind), kind) for kind in _PLUGINS[:3]},
+        methods=_methods(values.get("method"), registry),
+        renderer=registry.check("renderer", _present(values.get("renderer"), "renderer"), "renderer") if values.get("renderer") else {},
+        settings=settings,
+        config_yaml=text,
+    )
+
+
+def _experiment() -> str | None:
+    return str(HydraConfig.get().runtime.choices.get("experiment")) if HydraConfig.initialized() else None
+
+
+def _present(value: object, kind: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping) or "name" not in value:
+        raise ConfigError(f"no {kind} is chosen", where=kind, fix=f"{kind}=NAME; xai list {kind}s shows the names")
+    return {k: v for k, v in value.items() if v != "???"}
+
+
+def _settings(values: Mapping[str, Any], experiment: str | None) -> Settings:
+    given = {k: v for k, v in values.items() if k in _SETTINGS}
+    if given.get("study") is None:
+        given["study"] = experiment.replace("/", "-") if experiment and experiment != "None" else "default"
+    return Settings(**{k: _SETTINGS[k].check(v, k) for k, v in given.items()})
+
+
+def _methods(value: object, registry: Registry) -> dict[str, Mapping[str, Any]]:
+    if not isinstance(value, Mapping) or not value:
+        raise ConfigError("no method: nothing to do", where="method", fix="method=[gradient,gradcam]")
+    methods = {}
+    for label, config in value.items():
+        if not isinstance(label, str):
+            raise ConfigError(f"label {label!r} is not text", where=f"method.{label}", fix=f'quote it: "{label}"')
+        if not isinstance(config, Mapping):
+            raise ConfigError(
+                f"expected a method, got {config!r}", where=f"method.{label}", fix=f"+method@method.{label}=NAME"
+            )
+        methods[label] = registry.check("method", _present(config, f"method.{label}"), f"method.{label}")
+    return methods

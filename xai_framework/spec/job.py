@@ -1,0 +1,55 @@
+"""What a composed configuration becomes: checked, plain, and free of Hydra."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from xai_framework.core.errors import ConfigError
+from xai_framework.core.params import param
+from xai_framework.core.plugin import Plugin
+
+
+@dataclass(frozen=True)
+class Settings(Plugin):
+    """The plain settings of a study, checked like any plugin's parameters."""
+
+    kind: ClassVar[str] = "settings"
+
+    study: str = param("default", doc="name of the result folder below outputs/runs")
+    seed: int = param(0, ge=0, le=2**63 - 1, doc="seed of everything random")
+    space: Literal["model", "pixels"] = param("model", doc="what attributions are with respect to")
+    device: str = param("cpu", doc="cpu, cuda, cuda:1, mps")
+    precision: Literal["float32", "float64"] = param("float32", doc="type of weights and inputs")
+    batch: int | None = param(None, ge=1, le=4096, doc="images in one pass; null: by their size")
+    unit: int = param(32, ge=1, le=4096, doc="images computed and stored together")
+    outputs: str = param("outputs", doc="folder for results")
+    report: bool = param(True, doc="write the page")
+    scale: Literal["image", "method"] = param("image", doc="one colour scale a map, or one a method")
+
+    def __post_init__(self) -> None:
+        """A study's name is a folder's name."""
+        super().__post_init__()
+        plain = all(c.isalnum() or c in "-_.+=" for c in self.study) and not self.study.startswith(".")
+        if not plain or len(self.study) > 100 or not self.study:
+            raise ConfigError(
+                f"{self.study!r} cannot be a folder's name", where="study", fix="use letters, digits, - and _"
+            )
+
+
+@dataclass(frozen=True)
+class Job:
+    """One composed configuration: one backbone, dataset and target, any number of methods by label.
+
+    Plugin configurations are canonical: ``name`` and every parameter. ``config_yaml`` is the configuration as written,
+    with interpolations unresolved, so that no secret of the environment is stored.
+    """
+
+    backbone: Mapping[str, Any]
+    dataset: Mapping[str, Any]
+    target: Mapping[str, Any]
+    methods: Mapping[str, Mapping[str, Any]]
+    renderer: Mapping[str, Any]
+    settings: Settings
+    config_yaml: str
