@@ -31,7 +31,9 @@ def composed_jobs(arguments: Sequence[str], registry: Any, files: Sequence[str])
     """All configurations of a run or multirun; None where there is nothing for us to run."""
     import hydra
 
-    from xai_framework.spec import checks, launcher, nodes
+    from hydra_plugins import xai_launcher as launcher
+
+    from xai_framework.spec import checks, nodes
 
     flags, overrides = split(arguments)
     shows = any(f.split("=")[0] in _SHOWS for f in flags)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING, Literal, Self
 
-from xai_framework.core import Ask, Boxes, ConfigError, Explainer, NotApplicable, Probe, Rng, Shape, param
+from xai_framework.core import Ask, Boxes, ConfigError, Explainer, Probe, Rng, Shape, param
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,15 +43,13 @@ class Occlusion(Explainer):
 
     def needs(self, about: Shape) -> tuple[Ask, ...]:
         """The clean score, and one forward pass a window."""
-        rows, columns = (self._count(side) for side in about.inputs[1:])
+        rows, columns = self._positions(*about.inputs[1:])
         return (Ask("score"), Ask("scores", passes=rows * columns))
 
     def explain(self, probe: Probe, inputs: Tensor, targets: Tensor, rng: Rng) -> Tensor:
         """One edited copy a window."""
         height, width = inputs.shape[2:]
-        if self.window > min(height, width):
-            raise NotApplicable(f"window {self.window} is larger than the input of {height}x{width}")
-        rows, columns = self._count(height), self._count(width)
+        rows, columns = self._positions(height, width)
         boxes = tuple(
             (top, left, min(top + self.window, height), min(left + self.window, width))
             for top in range(0, rows * self.stride, self.stride)
@@ -67,5 +65,12 @@ class Occlusion(Explainer):
             covering[top:bottom, left:right] += 1
         return total / covering.clamp(min=1)
 
-    def _count(self, side: int) -> int:
-        return 1 + max(0, ceil((side - self.window) / self.stride))
+    def _positions(self, height: int, width: int) -> tuple[int, int]:
+        """How many windows stand below and beside one another."""
+        if self.window > min(height, width):
+            raise ConfigError(
+                f"window {self.window} is larger than the input of {height}x{width}",
+                where="occlusion.window",
+                fix=f"use at most {min(height, width)}",
+            )
+        return (1 + ceil((height - self.window) / self.stride), 1 + ceil((width - self.window) / self.stride))

@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 class PlannedConfig:
     """Hydra's own way to name a launcher; set by us, never by a user's file."""
 
-    _target_: str = "xai_framework.spec.launcher.Planned"
+    _target_: str = "hydra_plugins.xai_launcher.Planned"
 
 
 class Planned(Launcher):
@@ -44,5 +44,6 @@ class Planned(Launcher):
 
 def register() -> None:
     """Make the launcher known: its namespace is not found in an editable install."""
-    Plugins.instance().register(Planned)
+    if Planned not in Plugins.instance().discover(Launcher):
+        Plugins.instance().register(Planned)
     ConfigStore.instance().store(group="hydra/launcher", name="planned", node=PlannedConfig)
