@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -27,6 +28,8 @@ from xai_framework.rng import NamedRng
 from xai_framework.store import Block
 
 Maps = Tensor | Exception
+
+_NOTHING = PluginError("returned None, expected a tensor (batch, channels, height, width)")
 
 
 class Sink(Protocol):
@@ -134,7 +137,7 @@ class Engine:
         handouts = Handouts()
         handouts.keep(inputs, CLEAN)
         rng = NamedRng.of(self.seed, [r.id for r in rows], handouts)
-        asks = _united([a for t in tasks for a in t.method.needs(Shape(tuple(inputs.shape[1:])))])
+        asks = _united([a for t in tasks for a in t.method.needs(_shape_of(inputs))])
         for target in {id(t.target): t.target for t in tasks}.values():
             probe = SharedProbe(
                 self.adapter, target, chunk=self.batch, handouts=handouts, asks=asks, counts=self.counts
@@ -167,19 +170,19 @@ class Engine:
             if isinstance(task.method, Sampled):
                 running[task] = task.method.steps(probe, inputs, targets, stream)
             else:
-                done[task] = self._attempt(
-                    task, rng.handouts, lambda t=task, s=stream: t.method.explain(probe, inputs, targets, s)
-                )
+                call = partial(task.method.explain, probe, inputs, targets, stream)
+                outcome = self._attempt(task, rng.handouts, call)
+                done[task] = _NOTHING if outcome is None else outcome
         while running:
             for task in list(running):
-                outcome = self._attempt(task, rng.handouts, lambda s=running[task]: _advance(s))
+                outcome = self._attempt(task, rng.handouts, partial(_advance, running[task]))
                 if outcome is not None:
                     done[task] = outcome
                     del running[task]
             rng.handouts.end_step()
         return {task: self._rows_of(task, done[task], probe, inputs, targets, rng) for task in tasks}
 
-    def _attempt(self, task: Task, handouts: Handouts, call: Callable[[], Tensor | None]) -> Maps | None:
+    def _attempt(self, task: Task, handouts: Handouts, call: Callable[[], Maps | None]) -> Maps | None:
         """What the call gives, or the exception it raised; the model is as before either way."""
         outcome: Maps | None
         try:
@@ -249,11 +252,16 @@ def _united(asks: Sequence[Ask]) -> dict[object, list[Ask]]:
     return united
 
 
-def _advance(steps: object) -> Tensor | None:
+def _shape_of(inputs: Tensor) -> Shape:
+    channels, height, width = inputs.shape[1:]
+    return Shape((channels, height, width))
+
+
+def _advance(steps: Iterator[None]) -> Tensor | PluginError | None:
     try:
-        next(steps)  # type: ignore[call-overload]
+        next(steps)
     except StopIteration as stop:
-        return stop.value if stop.value is not None else torch.empty(0)
+        return _NOTHING if stop.value is None else stop.value
     return None
 
 

@@ -98,7 +98,7 @@ class CellRows:
         texts = ("ids", "contents", "target_name", "prediction_name", "label", "reason")
         kinds = {"status": np.int8, "target": np.int64, "prediction": np.int64, "view": np.float64}
         kinds |= {"image_size": np.int32, "input_size": np.int32}
-        ready = {
+        ready: dict[str, Any] = {
             name: tuple(values) if name in texts else np.asarray(values, dtype=kinds.get(name, np.float32))
             for name, values in columns.items()
         }

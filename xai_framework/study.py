@@ -33,7 +33,7 @@ def run_study(jobs: Sequence[Job], registry: Registry, command: Sequence[str] = 
         _announce(study, total)
         _compute(work, registry, total)
     folder = Path(settings.outputs) / "runs" / settings.study
-    record = finish(study, folder, settings.outputs, command, jobs)
+    finish(study, folder, settings.outputs, command, jobs)
     failures = _failures(study)
     if total:
         print(f"computed in {time.monotonic() - start:.1f} s")
@@ -47,13 +47,13 @@ def run_study(jobs: Sequence[Job], registry: Registry, command: Sequence[str] = 
     if settings.report:
         from xai_framework.report import write_report
 
-        print(f"page: {write_report(folder, record, study, renderer(jobs[0], registry), settings.scale)}")
+        print(f"page: {write_report(folder, registry, renderer(jobs[0], registry), settings.scale)}")
     return FAILED if failures else 0
 
 
 def renderer(job: Job, registry: Registry) -> Any:  # noqa: ANN401 - a Renderer; report checks it
     """The renderer of a job."""
-    return registry.build("renderer", job.settings.renderer, "renderer")
+    return registry.build("renderer", job.renderer, "renderer")
 
 
 def finish(study: Plan, folder: Path, outputs: str, command: Sequence[str], jobs: Sequence[Job]) -> dict[str, Any]:

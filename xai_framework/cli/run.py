@@ -30,7 +30,6 @@ def run_command(argv: Sequence[str]) -> int:
 def composed_jobs(arguments: Sequence[str], registry: Any, files: Sequence[str]) -> list[Any] | None:  # noqa: ANN401
     """All configurations of a run or multirun; None where there is nothing for us to run."""
     import hydra
-
     from hydra_plugins import xai_launcher as launcher
 
     from xai_framework.spec import checks, nodes

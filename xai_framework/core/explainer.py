@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Generator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from xai_framework.core.plugin import Plugin
@@ -105,11 +106,16 @@ class Sampled(Explainer):
         for first in range(0, self.samples, group):
             yield
             n = min(group, self.samples - first)
-            draw_inputs = rng.once(("rows", n), inputs, lambda x, n=n: x.repeat_interleave(n, 0))
-            draw_targets = rng.once(("rows", n), targets, lambda t, n=n: t.repeat_interleave(n, 0))
+            repeat = partial(_repeat, n=n)
+            draw_inputs = rng.once(("rows", n), inputs, repeat)
+            draw_targets = rng.once(("rows", n), targets, repeat)
             maps = self.draw(probe, draw_inputs, draw_targets, rng.repeat(n, first))
             moments.add(maps.reshape(len(inputs), n, *maps.shape[1:]))
         return self.combine(moments)
+
+
+def _repeat(tensor: Tensor, n: int) -> Tensor:
+    return tensor.repeat_interleave(n, 0)
 
 
 class Moments:

@@ -30,7 +30,7 @@ _SNIFF = {
 }
 
 
-def open_image(path: str | Path, *, id: str = "") -> Image.Image:  # noqa: A002 - the sample's id
+def open_image(path: str | Path, *, id: str = "") -> Image.Image:
     """An upright RGB picture from a JPEG, PNG, WebP, BMP, TIFF or GIF file.
 
     EXIF orientation is applied. Of several frames the first is taken. 1, L, P and CMYK are converted by Pillow;

@@ -157,9 +157,7 @@ class _Body:
         }
         self.rows.append(_environment().get_template("row.html.jinja").render(facts))
 
-    def _cell(
-        self, n: int, row: PictureView, column: _Column, cell: CellView, size: tuple[int, int]
-    ) -> dict[str, Any]:
+    def _cell(self, n: int, row: PictureView, column: _Column, cell: CellView, size: tuple[int, int]) -> dict[str, Any]:
         """What the template needs of one map; counts it."""
         status = cell.judged()
         self.statuses[status] += 1
@@ -173,7 +171,11 @@ class _Body:
             about = f"{column.view.label} for {row.explained or row.target or 'the target'} in {row.id}"
             address = map_address(values, size, self.style.interpolation, self.style.quality)
             return shown | {
-                "kind": "ok", "address": address, "top": top, "range": extent, "alt": f"{about}: values {extent}"
+                "kind": "ok",
+                "address": address,
+                "top": top,
+                "range": extent,
+                "alt": f"{about}: values {extent}",
             }
         word = WORDS[status]
         if status is not None and len(self.problems) < LISTED:
@@ -210,8 +212,8 @@ class _Body:
             "sequential": sequential,
             "filters": {n: _colour_filter(f"s{i}", n, half=True) for i, n in enumerate(sequential)}
             | {"": _colour_filter("d", self.style.signed_colormap, half=False)},
-            "style": Markup(stylesheet),  # noqa: S704 - our own file and numbers
-            "script": Markup(script),  # noqa: S704 - our own file
+            "style": Markup(stylesheet),
+            "script": Markup(script),
             "style_hash": _hash(stylesheet),
             "script_hash": _hash(script),
         }
@@ -243,9 +245,9 @@ class _Body:
 def number(value: float) -> str:
     """Three digits that count, with a true minus sign: ``−0.0123``, ``3.1e−9``, ``0``."""
     text = f"{value:.3g}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.1e}".replace("e-0", "e-")
-    return (f"{value:.0f}" if "e+" in text and abs(value) < 1e5 else text.replace("e+0", "e").replace("e+", "e")).replace(
-        "-", "−"
-    )
+    return (
+        f"{value:.0f}" if "e+" in text and abs(value) < 1e5 else text.replace("e+0", "e").replace("e+", "e")
+    ).replace("-", "−")
 
 
 def plural(count: int, noun: str) -> str:
@@ -280,7 +282,7 @@ def _colour_filter(name: str, colormap: str, *, half: bool) -> dict[str, Any]:
 def _hash(text: str) -> Markup:
     """The content-security-policy source that allows exactly this inline text."""
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
-    return Markup(f"'sha256-{digest}'")  # noqa: S704 - base64
+    return Markup(f"'sha256-{digest}'")
 
 
 def _asset(name: str) -> str:

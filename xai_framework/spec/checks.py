@@ -84,9 +84,9 @@ def _options(group: str) -> list[str]:
 
 def _check_shape(o: Override, multirun: bool) -> None:
     if o.is_sweep_override() and not multirun:
-        key, value = str(o.key_or_group), o.input_line.partition("=")[2]
+        key, value = str(o.key_or_group), str(o.input_line).partition("=")[2]
         fix = f"use {key}=[{value}] for several at once, or -m to sweep" if key == "method" else "add -m to sweep"
-        raise ConfigError("several values for one run", where=o.input_line, fix=fix)
+        raise ConfigError("several values for one run", where=str(o.input_line), fix=fix)
 
 
 def _check_choice(o: Override, options: dict[str, list[str]], registry: Registry) -> None:
@@ -99,27 +99,27 @@ def _check_choice(o: Override, options: dict[str, list[str]], registry: Registry
         value = o.value()
         values = value if isinstance(value, list) else [value]
     if group == "method" and not values:
-        raise ConfigError("no method: nothing to do", where=o.input_line, fix=did_you_mean("", options["method"]))
+        raise ConfigError("no method: nothing to do", where=str(o.input_line), fix=did_you_mean("", options["method"]))
     names = [str(v) for v in values if v is not None]
     if not o.is_sweep_override():
         for name in names:
             if names.count(name) > 1:
                 raise ConfigError(
                     f"{name!r} is given twice",
-                    where=o.input_line,
+                    where=str(o.input_line),
                     fix=f"give the second a label: +{group}@{group}.again={name}",
                 )
     for name in names:
         if name not in options[group]:
             broken = [s for s in registry.schemas(group) if s.name == name and s.broken] if group in GROUPS else []
             if broken:
-                raise ConfigError(f"plugin {name!r} cannot be used: {broken[0].broken}", where=o.input_line)
+                raise ConfigError(f"plugin {name!r} cannot be used: {broken[0].broken}", where=str(o.input_line))
             if Path(f"conf/{group}/{name}.yml").is_file():
                 raise ConfigError("Hydra reads .yaml only", where=f"conf/{group}/{name}.yml", fix="rename it to .yaml")
             fix = did_you_mean(name, options[group])
             if group == "experiment":
                 fix += f"; looked in {Path('conf/experiment').absolute()} and the package's own"
-            raise ConfigError(f"no {group} {name!r}", where=o.input_line, fix=fix)
+            raise ConfigError(f"no {group} {name!r}", where=str(o.input_line), fix=fix)
 
 
 def _check_repeated(overrides: Sequence[Override]) -> None:
@@ -128,9 +128,11 @@ def _check_repeated(overrides: Sequence[Override]) -> None:
         key = o.get_key_element().lstrip("+")
         if key in seen:
             raise ConfigError(
-                f"{key!r} is given twice", where=f"{seen[key]} {o.input_line}", fix="give it once, e.g. method=[a,b]"
+                f"{key!r} is given twice",
+                where=f"{seen[key]} {o.input_line!s}",
+                fix="give it once, e.g. method=[a,b]",
             )
-        seen[key] = o.input_line
+        seen[key] = str(o.input_line)
 
 
 def _nested_spelled_out(overrides: Sequence[Override], registry: Registry) -> list[Override]:
@@ -140,14 +142,14 @@ def _nested_spelled_out(overrides: Sequence[Override], registry: Registry) -> li
     out = []
     for o in overrides:
         key = str(o.key_or_group)
-        value = o.input_line.partition("=")[2]
+        value = str(o.input_line).partition("=")[2]
         if o.package is None and key.startswith("method.") and key.rsplit(".", 1)[-1] in nested:
             names = [v.strip() for v in value.split(",")]
             if set(names) <= methods:
                 o = _parsed(f"method@{key}={value}")
             elif all(re.fullmatch(r"\w+", n) for n in names):
                 wrong = next(n for n in names if n not in methods)
-                raise ConfigError(f"no method {wrong!r}", where=o.input_line, fix=did_you_mean(wrong, methods))
+                raise ConfigError(f"no method {wrong!r}", where=str(o.input_line), fix=did_you_mean(wrong, methods))
         out.append(o)
     return out
 

@@ -42,7 +42,7 @@ def job_of(config: DictConfig, registry: Registry) -> Job:
     return Job(
         **{kind: registry.check(kind, _present(values.get(kind), kind), kind) for kind in _PLUGINS[:3]},
         methods=_methods(values.get("method"), registry),
-        renderer=registry.check("renderer", _present(values.get("renderer"), "renderer"), "renderer") if values.get("renderer") else {},
+        renderer=registry.check("renderer", _present(values.get("renderer"), "renderer"), "renderer"),
         settings=settings,
         config_yaml=text,
     )
@@ -68,7 +68,7 @@ def _settings(values: Mapping[str, Any], experiment: str | None) -> Settings:
 def _methods(value: object, registry: Registry) -> dict[str, Mapping[str, Any]]:
     if not isinstance(value, Mapping) or not value:
         raise ConfigError("no method: nothing to do", where="method", fix="method=[gradient,gradcam]")
-    methods = {}
+    methods: dict[str, Mapping[str, Any]] = {}
     for label, config in value.items():
         if not isinstance(label, str):
             raise ConfigError(f"label {label!r} is not text", where=f"method.{label}", fix=f'quote it: "{label}"')

@@ -37,7 +37,7 @@ def store_nodes(registry: Registry) -> None:
 
 
 def _node(schema: Any) -> dict[str, Any]:  # noqa: ANN401 - registry.Schema
-    """name and every parameter at its default; a nested plugin is an entry of its own group."""
+    """Its name and every parameter at its default; a nested plugin is an entry of its own group."""
     nested = [p for p in schema.params if p.nested]
     node: dict[str, Any] = {}
     if nested:

@@ -19,7 +19,7 @@ class Index(ClassTarget):
     caption: ClassVar[str] = "{index}"
     index: tuple[int | str, ...] = param(doc="class index (from 0) or class name; a list gives one target each")
 
-    def expanded(self) -> tuple[Index, ...]:  # type: ignore[override]
+    def expanded(self) -> tuple[Index, ...]:
         """One class each."""
         return tuple(Index(of=self.of, index=(i,)) for i in self.index)
 
