@@ -129,13 +129,18 @@ class ModelAdapter(Plugin, ABC):
 
     def layer(self, name: str) -> Layer:
         """``last`` or a module path -> Layer. Raises LayerError with the nearest names."""
-        path = self.last_layer() if name == "last" else name
+        path = self._last if name == "last" else name
         modules = dict(self.model.named_modules())
         if not path or path not in modules:
             raise LayerError(
                 f"no layer {path!r} in {type(self.model).__name__}", fix=did_you_mean(path, [m for m in modules if m])
             )
         return Layer(path, modules[path], self.to_grid(path))
+
+    @cached_property
+    def _last(self) -> str:
+        """Finding it may cost a forward pass; once is enough."""
+        return self.last_layer()
 
     def with_model(self, model: nn.Module) -> Self:
         """The same adapter around other weights: a converted, folded or re-initialised copy."""

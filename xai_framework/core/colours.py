@@ -50,7 +50,8 @@ def positions(values: NDArray[Any], scale: Scale) -> NDArray[np.float64]:
         return np.zeros_like(values)
     clipped = np.clip(values, low, high)
     # not (v - low) / (high - low): subtracting would bend 0 off the middle for the smallest scales
-    return clipped / top / 2 + 0.5 if scale.signed else (clipped - low) / (high - low)
+    placed: NDArray[np.float64] = clipped / top / 2 + 0.5 if scale.signed else (clipped - low) / (high - low)
+    return placed
 
 
 def colours(
@@ -58,4 +59,5 @@ def colours(
 ) -> NDArray[np.uint8]:
     """Finite values (h,w) -> RGB (h,w,3), by the diverging map where the scale is signed."""
     table = colour_table(diverging if scale.signed else sequential)
-    return table[np.rint(positions(values, scale) * 255).astype(np.uint8)]
+    coloured: NDArray[np.uint8] = table[np.rint(positions(values, scale) * 255).astype(np.uint8)]
+    return coloured

@@ -70,7 +70,7 @@ class Renderer(Plugin, ABC):
 
     @abstractmethod
     def render(self, image: Image, attribution: NDArray[Any], scale: Scale, status: Status = Status.ok) -> Image:
-        """An RGB picture the size of ``image`` (a panel of several is a multiple of it). one that shows several pictures side by side is larger.
+        """An RGB picture the size of ``image``; one that shows several pictures side by side is larger.
 
         ``image`` is the photograph as the model saw it, ``attribution`` (C,h,w) raw. A map without evidence (status
         other than ok) must not look like a heat map.

@@ -10,7 +10,7 @@
   const number = (value) => {
     const text = value === 0 ? "0" : Math.abs(value) >= 1e-3 && Math.abs(value) < 1e5
       ? String(Number(value.toPrecision(3))) : value.toExponential(1);
-    return text.replace(/-/g, "\u2212");
+    return text.replace("+", "").replace(/-/g, "\u2212");
   };
 
   const setOpacity = () => {
@@ -23,21 +23,23 @@
     find("size").setAttribute("aria-valuetext", find("size").value + " pixels");
   };
 
-  // Maps are stored with their own largest value at white. A shared scale shrinks them about the middle, which is 0.
+  // Maps are stored with their own largest value at white. Another scale stretches them about the middle, which is 0.
   const setScale = () => {
-    const shared = find("scale").value === "method";
+    const scale = find("scale").value;
+    const shared = scale === "method";
     const tops = heads.map((head) => Number(head.dataset.top));
     for (const heat of heats) {
-      const gain = shared ? Number(heat.dataset.top) / tops[heat.dataset.column] : 1;
+      const own = scale === "saturated" ? Number(heat.dataset.most) : Number(heat.dataset.top);
+      const gain = Number(heat.dataset.top) / (shared ? tops[heat.dataset.column] : own);
       heat.style.setProperty("--gain", gain);
     }
     for (const head of heads) {
       const ramp = head.querySelector(".ramp");
       if (!ramp) continue;
       const top = Number(head.dataset.top);
-      const signed = head.dataset.signed === "yes";
-      ramp.querySelector(".low").textContent = !signed ? "0" : shared ? number(-top) : "\u2212max";
-      ramp.querySelector(".high").textContent = shared ? number(top) : "max";
+      const end = shared ? number(top) : scale === "saturated" ? "top 1 %" : "max";
+      ramp.querySelector(".low").textContent = head.dataset.signed === "yes" ? "\u2212" + end : "0";
+      ramp.querySelector(".high").textContent = end;
     }
   };
 

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import math
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -19,13 +20,14 @@ from markupsafe import Markup
 from xai_framework.core.colours import DIVERGING, SEQUENTIAL, colour_table
 from xai_framework.core.errors import ConfigError, did_you_mean
 from xai_framework.core.maps import Interpolation
-from xai_framework.core.renderer import Renderer, flat
+from xai_framework.core.renderer import Renderer, Scale, flat
 from xai_framework.core.status import Status
 from xai_framework.report.thumbnails import map_address, outline_path, photograph_address, shown_size
 from xai_framework.report.view import CellView, ColumnView, PictureView, StudyView
 from xai_framework.store import write_atomic
 
-PageScale = Literal["map", "method"]
+PageScale = Literal["map", "saturated", "method"]
+"""Colours run to each map's largest value, to its 99th percentile, or to the largest value of its method."""
 
 WORDS = {
     Status.zero: "no evidence",
@@ -33,6 +35,11 @@ WORDS = {
     Status.failed: "failed",
     Status.not_applicable: "not applicable",
     None: "not computed yet",
+}
+SCALES = {
+    "map": "own for each map",
+    "saturated": "own, top 1 % cut",
+    "method": "shared by method",
 }
 OFFERED = ("inferno", "viridis", "cividis", "hot", "gray", "jet")
 """Colour maps the reader may switch to, besides the one asked for."""
@@ -52,6 +59,7 @@ class PageStyle:
     signed_colormap: str = DIVERGING
     interpolation: Interpolation = "bilinear"
     opacity: float = 0.6
+    grey: bool = True
     scale: PageScale = "map"
     side: int = 320
     quality: int = 80
@@ -67,7 +75,7 @@ class PageStyle:
     @classmethod
     def like(cls, renderer: Renderer, scale: PageScale = "map") -> Self:
         """The colours, opacity and interpolation of a renderer, as far as it has them."""
-        names = ("colormap", "signed_colormap", "interpolation", "opacity")
+        names = ("colormap", "signed_colormap", "interpolation", "opacity", "grey")
         return cls(scale=scale, **{n: getattr(renderer, n) for n in names if hasattr(renderer, n)})
 
 
@@ -151,9 +159,10 @@ class _Body:
             "height": size[1],
             "box": f"0 0 {size[0]} {size[1]}",
             "pixels": " pixels" if max(size) < SMALL else "",
+            "single": self.study.images == 1,
             "correct": "" if row.correct is None else "yes" if row.correct else "no",
-            "probability": f"{100 * row.probability:.1f} %" if _known(row.probability) else "",
-            "score": number(row.score) if _known(row.score) else "",
+            "probability": _known(row.probability, lambda p: f"{100 * p:.1f} %"),
+            "score": _known(row.score, number),
         }
         self.rows.append(_environment().get_template("row.html.jinja").render(facts))
 
@@ -174,6 +183,7 @@ class _Body:
                 "kind": "ok",
                 "address": address,
                 "top": top,
+                "most": Scale.of(values, percentile=99).high,
                 "range": extent,
                 "alt": f"{about}: values {extent}",
             }
@@ -191,7 +201,7 @@ class _Body:
         """What the page's template needs besides the rows."""
         sequential = list(dict.fromkeys((self.style.colormap, *OFFERED)))
         single = self.study.images == 1
-        size = 300 if single else max(112, min(224, 1120 // (len(self.columns) + 1) - 14))
+        size = _start_size(len(self.columns) + 1, single)
         stylesheet = _asset("page.css") + self._colours_of_columns(size)
         several = {"backbone": list(self.backbones), "target": list(self.targets)}
         script = _asset("page.js")
@@ -201,6 +211,8 @@ class _Body:
             "cut": cut,
             "single": single,
             "size": size,
+            "scales": SCALES,
+            "described": any(c.view.parameters or c.view.doc for c in self.columns),
             "rows": len(self.rows),
             "columns": self.columns,
             "has_truth": self.truth,
@@ -220,12 +232,17 @@ class _Body:
 
     def _colours_of_columns(self, size: int) -> str:
         """The part of the stylesheet that depends on the study: numbers only, never its texts."""
+        places = [f".pictures td:nth-child({i + 2})" for i, column in enumerate(self.columns) if column.signed]
         signed = "".join(
-            f".pictures td:nth-child({i + 2}) .heat{{filter:contrast(var(--gain,1)) var(--diverging)}}\n"
-            for i, column in enumerate(self.columns)
-            if column.signed
+            f"{place} .heat{{filter:contrast(var(--gain,1)) var(--diverging)}}\n"
+            f"{place} .strip{{background:linear-gradient(90deg,#000,#808080,#fff);filter:var(--diverging)}}\n"
+            f'{place} .low::before{{content:"−max"}}\n'
+            for place in places
         )
-        start = f"--size:{size}px;--opacity:{self.style.opacity:g};--sequential:url(#s0);--diverging:url(#d)"
+        start = (
+            f"--size:{size}px;--columns:{len(self.columns) + 1};--opacity:{self.style.opacity:g};"
+            "--sequential:url(#s0);--diverging:url(#d)"
+        )
         return f":root{{{start}}}\n{signed}"
 
     def _summary(self) -> str:
@@ -244,10 +261,14 @@ class _Body:
 
 def number(value: float) -> str:
     """Three digits that count, with a true minus sign: ``−0.0123``, ``3.1e−9``, ``0``."""
-    text = f"{value:.3g}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.1e}".replace("e-0", "e-")
-    return (
-        f"{value:.0f}" if "e+" in text and abs(value) < 1e5 else text.replace("e+0", "e").replace("e+", "e")
-    ).replace("-", "−")
+    if value == 0:
+        return "0"
+    if 1e-3 <= abs(value) < 1e5:
+        text = f"{value:.0f}" if abs(value) >= 999.5 else f"{value:.3g}"
+    else:
+        mantissa, exponent = f"{value:.1e}".split("e")
+        text = f"{mantissa}e{int(exponent)}"
+    return text.replace("-", "−")
 
 
 def plural(count: int, noun: str) -> str:
@@ -255,13 +276,22 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
-def _known(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)
+def _start_size(pictures: int, single: bool) -> int:
+    """Pixels a picture for a window 1200 wide: one line in a grid, at most four a line where there is one image."""
+    if single:
+        lines = -(-pictures // 4)
+        return max(200, min(360, 1150 // -(-pictures // lines) - 28))
+    return max(112, min(224, 1120 // pictures - 14))
+
+
+def _known(value: float | None, text: Callable[[float], str]) -> str:
+    return text(value) if value is not None and math.isfinite(value) else ""
 
 
 def _count_nonfinite(cell: CellView) -> str:
     values = flat(np.asarray(cell.attribution))
-    return f"{int((~np.isfinite(values)).sum()):,} of {values.size:,} values are NaN or infinite"
+    lost = int((~np.isfinite(values)).sum())
+    return "no finite value" if lost == values.size else f"{lost:,} of {values.size:,} not finite"
 
 
 def _truth(row: PictureView, known: tuple[int, int], size: tuple[int, int]) -> dict[str, Any]:
