@@ -52,7 +52,7 @@ class ModuleAdapter(ModelAdapter):
         return self.module
 
     @property
-    def model(self) -> nn.Module:  # type: ignore[override]
+    def model(self) -> nn.Module:
         """The module itself; its training flag is the user's and stays."""
         return self.module
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,14 @@ from torch.overrides import TorchFunctionMode, resolve_name
 from xai_framework.core.errors import LayerError, ModelError
 from xai_framework.core.probe import Call
 from xai_framework.core.rule import Function, Rule
+
+
+def no_path(where: str) -> ModelError:
+    """The error of a gradient that does not exist."""
+    return ModelError(
+        f"no differentiable path leads from the score to {where}",
+        fix="choose a layer that the class score passes; or the model detaches or rounds: use a perturbation method",
+    )
 
 
 @contextmanager
@@ -36,16 +44,20 @@ def at_rest(model: nn.Module) -> Iterator[None]:
             module.training = True
 
 
+Graph = Literal["none", "here", "below"]
+"""Where the graph of a pass starts: nowhere, at the first recorded output, or at the input."""
+
+
 class Taps:
     """Records the outputs of modules during one forward pass.
 
-    What later runs sees a clone of a recorded output, so an in-place operation cannot overwrite the record. With
-    ``graph="below"`` the graph starts at the input; with ``"here"`` it starts at the first recorded output (what lies
-    below runs without a graph); with ``"none"`` there is none.
+    What later runs sees a clone of a recorded output, so an in-place operation cannot overwrite the record. A layer
+    that cannot be recorded has its reason in ``faults``: others may have asked for more than that layer.
     """
 
-    def __init__(self, modules: Mapping[str, nn.Module], graph: str) -> None:
+    def __init__(self, modules: Mapping[str, nn.Module], graph: Graph) -> None:
         self.seen: dict[str, Tensor] = {}
+        self.faults: dict[str, LayerError] = {}
         self._modules, self._graph = modules, graph
 
     @contextmanager
@@ -59,26 +71,68 @@ class Taps:
         finally:
             for handle in handles:
                 handle.remove()
-        missing = [name for name in self._modules if name not in self.seen]
-        if missing:
-            raise LayerError(f"layer {missing[0]!r} was not executed in the forward pass", fix="choose another layer")
+        for name in self._modules:
+            if name not in self.seen:
+                self.faults.setdefault(name, _not_run(name))
 
-    def _hook(self, name: str) -> Callable[[nn.Module, tuple[Any, ...], Any], Tensor]:
-        def record(_module: nn.Module, _args: tuple[Any, ...], output: object) -> Tensor:
+    def _hook(self, name: str) -> Callable[[nn.Module, tuple[Any, ...], Any], Tensor | None]:
+        def record(_module: nn.Module, _args: tuple[Any, ...], output: object) -> Tensor | None:
             if not isinstance(output, Tensor):
-                raise LayerError(f"layer {name!r} gives a {type(output).__name__}, not one tensor")
+                self.faults[name] = _no_tensor(name, output)
+                return None
             if name in self.seen:
-                raise LayerError(
-                    f"layer {name!r} runs more than once in a forward pass", fix="choose the module around or behind it"
-                )
-            if self._graph == "here" and not torch.is_grad_enabled():
-                # the first recorded layer: from here on a graph is built; the caller's context restores the mode
+                self.faults[name] = _runs_twice(name)
+                return None
+            if self._graph == "here":
+                # from the first recorded layer on a graph is built; the caller's context restores the mode
                 torch.set_grad_enabled(True)
+            if self._graph != "none" and not output.requires_grad:
                 output = output.detach().requires_grad_()
             self.seen[name] = output
             return output.clone()
 
         return record
+
+
+@contextmanager
+def replaced(name: str, module: nn.Module, make: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """The output of ``module`` becomes ``make(output)``. Raises LayerError unless it runs exactly once."""
+    runs = 0
+
+    def edit(_module: nn.Module, _args: tuple[Any, ...], output: object) -> Tensor:
+        nonlocal runs
+        runs += 1
+        if not isinstance(output, Tensor):
+            raise _no_tensor(name, output)
+        if runs > 1:
+            raise _runs_twice(name)
+        return make(output)
+
+    handle = module.register_forward_hook(edit)
+    try:
+        yield
+    finally:
+        handle.remove()
+    if not runs:
+        raise _not_run(name)
+
+
+def _no_tensor(name: str, output: object) -> LayerError:
+    return LayerError(f"layer {name!r} gives a {type(output).__name__}, not one tensor", fix="choose another layer")
+
+
+def _runs_twice(name: str) -> LayerError:
+    return LayerError(
+        f"layer {name!r} runs more than once in a forward pass", fix="choose the module around or behind it"
+    )
+
+
+def _not_run(name: str) -> LayerError:
+    return LayerError(f"layer {name!r} was not executed in the forward pass", fix="choose another layer")
+
+
+_IDENTITY = frozenset({Tensor.clone, torch.clone, Tensor.detach, Tensor.requires_grad_, Tensor.contiguous})
+"""Functions every rule lets pass: they change no value and no gradient."""
 
 
 class Substitute(TorchFunctionMode):
@@ -100,7 +154,7 @@ class Substitute(TorchFunctionMode):
             self._met = True
             return replacement(*args, **(kwargs or {}))
         output = func(*args, **(kwargs or {}))
-        if isinstance(output, Tensor) and output.requires_grad and func not in self._rule.passes:
+        if func not in self._rule.passes and func not in _IDENTITY and _differentiable(output):
             raise ModelError(
                 f"rule {self._rule.name!r} does not know what to do with {resolve_name(func) or func}",
                 fix="this method has no meaning on a network with that function; choose another method",
@@ -111,6 +165,13 @@ class Substitute(TorchFunctionMode):
         """Raises ModelError where nothing was replaced: the result would be a plain gradient under another name."""
         if not self._met:
             raise ModelError(f"rule {self._rule.name!r} met nothing to replace in this model")
+
+
+def _differentiable(output: object) -> bool:
+    """Whether a gradient flows through a function's output, one tensor or several."""
+    if isinstance(output, tuple | list):
+        return any(_differentiable(part) for part in output)
+    return isinstance(output, Tensor) and output.requires_grad
 
 
 class Listen(TorchFunctionMode):
@@ -132,9 +193,11 @@ class Listen(TorchFunctionMode):
 
     def with_gradients(self, score: Tensor, inputs: Tensor) -> tuple[Tensor, list[Call]]:
         """D score / d inputs, and all calls with d score / d output."""
+        if not score.requires_grad:
+            raise no_path("the input")
         live = [c for c in self.calls if c[3].requires_grad]
         gradients = torch.autograd.grad(score.sum(), [inputs, *(c[3] for c in live)], allow_unused=True)
         if gradients[0] is None:
-            raise ModelError("the score does not depend on the input through differentiable operations")
+            raise no_path("the input")
         by_id = {id(c[3]): g for c, g in zip(live, gradients[1:], strict=True)}
         return gradients[0], [Call(f, a, k, out.detach(), by_id.get(id(out))) for f, a, k, out in self.calls]

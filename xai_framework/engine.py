@@ -29,7 +29,7 @@ from xai_framework.store import Block
 
 Maps = Tensor | Exception
 
-_NOTHING = PluginError("returned None, expected a tensor (batch, channels, height, width)")
+_NOTHING = PluginError("returned NoneType, expected a tensor (batch, channels, height, width)")
 
 
 class Sink(Protocol):
@@ -128,6 +128,9 @@ class Engine:
     ) -> None:
         """One micro-batch: every target once, its methods together."""
         prepared = [self._prepare(i, row) for i, row in zip(indices, rows, strict=False)]
+        if not any(isinstance(p, Prepared) for p in prepared):
+            self._nothing_readable(rows, prepared, tasks, collected)
+            return
         shape = next((tuple(p.inputs.shape) for p in prepared if isinstance(p, Prepared)), self.input_shape)
         prepared = [_same_size(p, shape) for p in prepared]
         # an unreadable picture keeps a blank slot, so that its neighbours' batch stays the same
@@ -150,6 +153,20 @@ class Engine:
             for task, maps in self._explain(mine, probe, inputs, targets, rng).items():
                 collected[id(task)].add(facts, maps)
         handouts.clear()
+
+    def _nothing_readable(
+        self,
+        rows: Sequence[Row],
+        prepared: Sequence[Prepared | ImageError],
+        tasks: Sequence[Task],
+        collected: dict[int, CellRows],
+    ) -> None:
+        """A batch without one usable picture costs no pass."""
+        facts = BatchFacts(rows, prepared, self.adapter.labels)
+        nowhere = torch.zeros((len(rows), 1))
+        facts.judge(nowhere, torch.zeros(len(rows), dtype=torch.int64), nowhere[:, 0], {})
+        for task in tasks:
+            collected[id(task)].add(facts, [ImageError("no picture")] * len(rows))
 
     def _prepare(self, index: int, row: Row) -> Prepared | ImageError:
         if row.reason:

@@ -6,7 +6,8 @@ batch for one step of draws. Tensors are recognised by identity, never by conten
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +55,15 @@ class Handouts:
         """Forget what is known, not what is handed out: the model changed and was put back, its graphs are void."""
         for handout in (*self._kept.values(), *self._draws.values()):
             handout.answers.clear()
+
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        """What is made inside is forgotten at the end; what was there before stays."""
+        draws, made = dict(self._draws), dict(self._made)
+        try:
+            yield
+        finally:
+            self._draws, self._made = draws, made
 
     def end_step(self) -> None:
         """Forget the noisy batches; what is kept stays."""

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xai_framework.capture import Listen, Substitute, Taps, at_rest
+from xai_framework.capture import Graph, Listen, Substitute, Taps, at_rest, no_path, replaced
 from xai_framework.core.adapter import Layer, ModelAdapter
 from xai_framework.core.edits import Edits
-from xai_framework.core.errors import LayerError, ModelError
+from xai_framework.core.errors import LayerError, ModelError, XaiError
 from xai_framework.core.explainer import Ask
 from xai_framework.core.probe import Baseline, Reduce, Rng
 from xai_framework.core.rule import PLAIN, Function, Rule
 from xai_framework.core.target import Target
 from xai_framework.handout import Handout, Handouts
 
-Answer = dict[str, tuple[Tensor, Tensor]]
 INPUT = "input"
 
 
@@ -64,8 +64,30 @@ class _Pass:
     want: _Want
     leaf: Tensor
     outputs: Tensor
-    seen: dict[str, Tensor]
-    to_grid: dict[str, Layer] = field(default_factory=dict)
+    taps: Taps
+    layers: dict[str, Layer] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """What one pass gives for a layer or the input. What is missing has its reason: it is raised for those who asked
+    for it, and for nobody else who shares the pass.
+    """
+
+    activation: Tensor | None = None
+    gradient: Tensor | None = None
+    reason: XaiError | None = None
+
+    def both(self, grads: bool) -> tuple[Tensor, Tensor]:
+        """(activation, gradient), or the activation twice without ``grads``."""
+        second = self.gradient if grads else self.activation
+        if self.activation is None or second is None:
+            raise self.reason or no_path("what is asked for")
+        return self.activation, second
+
+
+Answer = dict[str, _Found]
+"""By layer name, or ``input``."""
 
 
 class SharedProbe:
@@ -109,7 +131,7 @@ class SharedProbe:
 
     def gradient(self, inputs: Tensor, targets: Tensor, rule: Rule = PLAIN) -> Tensor:
         """D score / d inputs."""
-        return self._ask(inputs, targets, rule, _Want(gradient=True))[INPUT][1]
+        return self._ask(inputs, targets, rule, _Want(gradient=True))[INPUT].both(grads=True)[1]
 
     def layers(
         self,
@@ -118,10 +140,10 @@ class SharedProbe:
         names: Sequence[str] = ("last",),
         rule: Rule = PLAIN,
         grads: bool = True,
-    ) -> Answer:
+    ) -> dict[str, tuple[Tensor, Tensor]]:
         """Name -> (activations, gradients)."""
         answer = self._ask(inputs, targets, rule, _Want(layers=tuple(names), grads=grads))
-        return {name: answer[name] for name in names}
+        return {name: answer[name].both(grads) for name in names}
 
     def scores(self, inputs: Tensor, targets: Tensor, edits: Edits) -> Tensor:
         """(B,n): copies of several rows share a pass; an edited layer runs the part below it once a row."""
@@ -150,10 +172,11 @@ class SharedProbe:
                 leaf = x.detach().clone().requires_grad_()
                 with listen:
                     outputs = self.adapter.forward(leaf.clone())
-                gradient, calls = listen.with_gradients(self.target.score(outputs, rows), leaf)
+                gradient, calls = listen.with_gradients(self.target.score(outputs, _plain(rows)), leaf)
             self.counts.forward += len(x)
             self.counts.backward += len(x)
-            parts.append(reduce(x, gradient, calls))
+            with torch.no_grad():
+                parts.append(reduce(x, gradient, calls))
         return torch.cat(parts)
 
     def on(self, adapter: ModelAdapter) -> SharedProbe:
@@ -192,14 +215,14 @@ class SharedProbe:
         if handout is None:
             step = max(rule.rows, self.chunk // rule.rows * rule.rows)
             chunks = zip(inputs.split(step), targets.split(step), strict=True)
-            return _joined([self._backward(self._forward(x, want, rule), t, want) for x, t in chunks])
+            return _joined([self._backward(self._forward(x, want, rule), t, want, keep=False) for x, t in chunks])
         key = (rule, id(targets), id(self.adapter.model), id(self.target))
         known: tuple[_Want, Answer, Tensor] | None = handout.answers.get(key)
         if known is None or not known[0].covers(want):
             united = self._united(handout, rule, want)
             passes = self._passes(handout, united, rule)
             rows = targets.split([len(p.leaf) for p in passes])
-            answer = _joined([self._backward(p, t, united) for p, t in zip(passes, rows, strict=True)])
+            answer = _joined([self._backward(p, t, united, keep=True) for p, t in zip(passes, rows, strict=True)])
             known = (united, answer, targets)  # targets are kept alive: their id is part of the key
             handout.answers[key] = known
         return known[1]
@@ -228,9 +251,9 @@ class SharedProbe:
 
     def _forward(self, inputs: Tensor, want: _Want, rule: Rule) -> _Pass:
         layers = {name: self._layer(name) for name in want.layers}
-        modules = {layer.name: layer.module for layer in layers.values()}
-        graph = "none" if not want.backward else "below" if want.gradient else "here"
-        taps = Taps(modules, graph)
+        # a rule judges every function between score and input, whoever else asks: its graph always starts at the input
+        graph: Graph = "none" if not want.backward else "below" if want.gradient or rule != PLAIN else "here"
+        taps = Taps({layer.name: layer.module for layer in layers.values()}, graph)
         self.counts.forward += len(inputs)
         with ExitStack() as stack:
             stack.enter_context(at_rest(self.adapter.model))
@@ -243,53 +266,65 @@ class SharedProbe:
                 outputs = self.adapter.forward(leaf.clone())
             if substitute is not None:
                 substitute.check_used()
-        return _Pass(want, leaf, outputs, {n: taps.seen[la.name] for n, la in layers.items()}, layers)
+        if len(outputs) != len(inputs):
+            raise ModelError(f"the model gives {len(outputs)} rows for {len(inputs)} inputs")
+        return _Pass(want, leaf, outputs, taps, layers)
 
-    def _backward(self, done: _Pass, targets: Tensor, want: _Want) -> Answer:
-        """Gradients of the score of ``targets``; the graph is kept, other targets may follow."""
-        answer: Answer = {}
-        gradients: list[Tensor | None] = []
+    def _backward(self, done: _Pass, targets: Tensor, want: _Want, *, keep: bool) -> Answer:
+        """Gradients of the score of ``targets``; with ``keep`` the graph stays, other targets may follow."""
+        seen = {name: done.taps.seen.get(done.layers[name].name) for name in want.layers}
+        gradients: dict[str, Tensor] = {}
         if want.backward:
-            with torch.inference_mode(False), torch.enable_grad():
-                total = self.target.score(done.outputs, targets).sum()
-            wanted = ([done.leaf] if want.gradient else []) + [done.seen[n] for n in want.layers]
-            if not total.requires_grad:
-                raise ModelError(
-                    "no differentiable path leads from the score to what is asked for",
-                    fix="the forward pass detaches, rounds or runs in inference mode; use a perturbation method",
-                )
-            gradients = list(torch.autograd.grad(total, wanted, retain_graph=True, allow_unused=True))
-            self.counts.backward += len(done.leaf)
+            asked = {INPUT: done.leaf} if want.gradient else {}
+            asked |= {name: tensor for name, tensor in seen.items() if tensor is not None}
+            gradients = self._gradients(done, targets, asked, keep)
+        answer: Answer = {}
         if want.gradient:
-            answer[INPUT] = (done.leaf.detach(), _used(gradients.pop(0), "the input"))
-        for i, name in enumerate(want.layers):
-            layer, seen = done.to_grid[name], done.seen[name]
-            activation = _grid(layer, seen.detach())
-            gradient = _grid(layer, _used(gradients[i], f"layer {layer.name!r}")) if gradients else activation
-            answer[name] = (activation, gradient)
+            answer[INPUT] = _Found(done.leaf.detach(), gradients.get(INPUT), no_path("the input"))
+        for name in want.layers:
+            answer[name] = _on_grid(done.layers[name], done.taps, seen[name], gradients.get(name))
         return answer
 
+    def _gradients(self, done: _Pass, targets: Tensor, asked: dict[str, Tensor], keep: bool) -> dict[str, Tensor]:
+        """D score / d tensor, for those that the score depends on."""
+        with torch.inference_mode(False), torch.enable_grad():
+            total = self.target.score(done.outputs, _plain(targets)).sum()
+        if not total.requires_grad or not asked:
+            return {}
+        self.counts.backward += len(done.leaf)
+        found = torch.autograd.grad(total, list(asked.values()), retain_graph=keep, allow_unused=True)
+        return {name: gradient for name, gradient in zip(asked, found, strict=True) if gradient is not None}
+
     def _layer_scores(self, row: Tensor, target: Tensor, number: int, edits: Edits) -> Tensor:
-        module = self._layer(edits.at).module
+        layer = self._layer(edits.at)
         parts = []
         for first in range(0, len(edits), self.chunk):
             k = range(first, min(len(edits), first + self.chunk))
-            edit: Callable[..., Tensor] = lambda _m, _a, out, k=k: edits.make(out, torch.tensor([number]), k)  # noqa: E731
-            handle = module.register_forward_hook(edit)
-            try:
-                with at_rest(self.adapter.model), torch.no_grad():
-                    outputs = self.adapter.model(row[None].clone())
-            finally:
-                handle.remove()
+            make = partial(edits.make, rows=torch.tensor([number]), k=k)
+            with at_rest(self.adapter.model), torch.no_grad(), replaced(layer.name, layer.module, make):
+                outputs = self.adapter.forward(row[None].clone())
+            if len(outputs) != len(k):
+                raise LayerError(f"the part behind layer {layer.name!r} does not carry {len(k)} copies through")
             self.counts.forward += 1
             parts.append(self.target.score(outputs, target[None].expand(len(k), *target.shape)))
         return torch.cat(parts)
 
 
-def _used(gradient: Tensor | None, where: str) -> Tensor:
-    if gradient is None:
-        raise ModelError(f"the score does not depend on {where}", fix="choose a layer that the class score passes")
-    return gradient
+def _plain(tensor: Tensor) -> Tensor:
+    """A tensor that a graph may save: one made in inference mode cannot be."""
+    return tensor.clone() if tensor.is_inference() else tensor
+
+
+def _on_grid(layer: Layer, taps: Taps, seen: Tensor | None, gradient: Tensor | None) -> _Found:
+    """Activation and gradient as (B,C,h,w)."""
+    if seen is None or layer.name in taps.faults:
+        return _Found(reason=taps.faults.get(layer.name))
+    try:
+        activation = _grid(layer, seen.detach())
+        missing = no_path(f"layer {layer.name!r}") if gradient is None else None
+        return _Found(activation, None if gradient is None else _grid(layer, gradient), missing)
+    except LayerError as error:
+        return _Found(reason=error)
 
 
 def _grid(layer: Layer, tensor: Tensor) -> Tensor:
@@ -303,9 +338,18 @@ def _grid(layer: Layer, tensor: Tensor) -> Tensor:
 
 
 def _joined(answers: Sequence[Answer]) -> Answer:
-    if len(answers) == 1:
-        return answers[0]
-    return {n: (torch.cat([a[n][0] for a in answers]), torch.cat([a[n][1] for a in answers])) for n in answers[0]}
+    """The answers of consecutive chunks as one."""
+    return answers[0] if len(answers) == 1 else {name: _joined_one([a[name] for a in answers]) for name in answers[0]}
+
+
+def _joined_one(parts: Sequence[_Found]) -> _Found:
+    activations = [p.activation for p in parts if p.activation is not None]
+    gradients = [p.gradient for p in parts if p.gradient is not None]
+    return _Found(
+        torch.cat(activations) if len(activations) == len(parts) else None,
+        torch.cat(gradients) if len(gradients) == len(parts) else None,
+        next((p.reason for p in parts if p.reason is not None), None),
+    )
 
 
 def blur(inputs: Tensor, sigma: float) -> Tensor:

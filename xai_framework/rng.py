@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING
@@ -20,7 +21,9 @@ class NamedRng:
     """The Rng of one batch. ``rows`` holds, for each row, its image id and the draws it stands for, outermost first.
 
     Every row has its own generator, seeded by a hash of its name; bits are drawn on the CPU in float32. So a row's
-    noise does not depend on its batch, its place in it, the shard, the worker or the device.
+    noise does not depend on its batch, its place in it, the shard, the worker or the device, nor on what was drawn
+    before: asked twice, one stream gives the same numbers twice. Parts of a name must print the same in every process
+    (texts, numbers, tuples of them).
     """
 
     seed: int
@@ -58,12 +61,17 @@ class NamedRng:
         """``make(tensor)``, one object for the same name, tensor and stream."""
         return self.handouts.once((self.seed, self.rows, self.stream, name), name, tensor, make)
 
+    def scope(self) -> AbstractContextManager[None]:
+        """What ``once`` makes inside is forgotten at the end."""
+        return self.handouts.scope()
+
     def _draw(self, shape: Size | tuple[int, ...], sample: Callable[..., Tensor]) -> Tensor:
         if shape[0] != len(self.rows):
             raise ValueError(f"this stream serves a batch of {len(self.rows)} rows, not {shape[0]}")
-        return torch.stack([sample(tuple(shape[1:]), generator=self._generator(row)) for row in self.rows])
+        how = {"dtype": torch.float32, "device": "cpu"}  # whatever the process has made its defaults
+        return torch.stack([sample(tuple(shape[1:]), generator=self._generator(row), **how) for row in self.rows])
 
     def _generator(self, row: tuple[str, tuple[int, ...]]) -> torch.Generator:
         name = repr((self.seed, *row, self.stream)).encode()
         seed = int.from_bytes(blake2b(name, digest_size=8).digest(), "little") >> 1
-        return torch.Generator().manual_seed(seed)
+        return torch.Generator("cpu").manual_seed(seed)

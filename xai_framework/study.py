@@ -79,7 +79,10 @@ def finish(study: Plan, folder: Path, outputs: str, command: Sequence[str], jobs
         "cells": cells,
         "versions": versions(),
     }
-    write_run(folder, record)
+    united = write_run(folder, record)
+    earlier = len(united["cells"]) - len(cells)
+    if earlier > 0:
+        print(f"study {folder.name!r} also holds {earlier} cells of earlier commands (listed in {folder / 'run.json'})")
     return record
 
 
@@ -120,7 +123,7 @@ def _failures(study: Plan) -> list[str]:
     lines: dict[str, None] = {}
     for group, cell in study.cells:
         for image, reason in cell.store.failures(group.manifest.keys()):
-            lines.setdefault(f"{image}: {reason}")
+            lines.setdefault(reason if reason.startswith(image) else f"{image}: {reason}")
     return list(lines)
 
 

@@ -72,7 +72,10 @@ class ModelAdapter(Plugin, ABC):
     @cached_property
     def model(self) -> nn.Module:
         """The network."""
-        return self.load().eval()
+        import torch
+
+        with torch.inference_mode(False):  # weights made in inference mode could never be differentiated through
+            return self.load().eval()
 
     def prepare(self, image: Image | NDArray[Any]) -> Prepared:
         """An upright photograph, or a float array (H,W,C) in [0,1] -> input tensor and geometry. Raises ImageError."""
@@ -82,7 +85,10 @@ class ModelAdapter(Plugin, ABC):
         return Prepared(self.normalise(torch.from_numpy(np.ascontiguousarray(pixels))), geometry)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """(B,C,H,W), exactly what ``prepare`` gives -> (B,K) logits. Tuple or dict outputs are unpacked here."""
+        """(B,C,H,W), exactly what ``prepare`` gives -> (B,K) logits. Tuple or dict outputs are unpacked here.
+
+        A layer may multiply the batch on its way (n edited copies of its output): (n*B,K) then. Raises ModelError.
+        """
         import torch
 
         outputs = self.model(inputs)
@@ -92,7 +98,7 @@ class ModelAdapter(Plugin, ABC):
             outputs = outputs[0]
         elif hasattr(outputs, "logits") and torch.is_tensor(outputs.logits):
             outputs = outputs.logits
-        if not torch.is_tensor(outputs) or outputs.ndim != 2 or len(outputs) != len(inputs):
+        if not torch.is_tensor(outputs) or outputs.ndim != 2 or len(outputs) % max(1, len(inputs)):
             got = tuple(outputs.shape) if torch.is_tensor(outputs) else type(outputs).__name__
             raise ModelError(
                 f"the model gives {got} for inputs {tuple(inputs.shape)}, expected (batch, classes)",

@@ -95,7 +95,8 @@ class Sampled(Explainer):
         steps = self.steps(probe, inputs, targets, rng)
         while True:
             try:
-                next(steps)
+                with rng.scope():  # a group's evidence is not needed by the next
+                    next(steps)
             except StopIteration as stop:
                 return stop.value  # type: ignore[no-any-return]
 
@@ -107,8 +108,10 @@ class Sampled(Explainer):
             yield
             n = min(group, self.samples - first)
             repeat = partial(_repeat, n=n)
-            draw_inputs = rng.once(("rows", n), inputs, repeat)
-            draw_targets = rng.once(("rows", n), targets, repeat)
+            # the same objects for every sampled method: what is made of them is then shared too
+            rows = rng.shared("rows")
+            draw_inputs = rows.once(("rows", n), inputs, repeat)
+            draw_targets = rows.once(("rows", n), targets, repeat)
             maps = self.draw(probe, draw_inputs, draw_targets, rng.repeat(n, first))
             moments.add(maps.reshape(len(inputs), n, *maps.shape[1:]))
         return self.combine(moments)
@@ -128,6 +131,7 @@ class Moments:
 
     def add(self, group: Tensor) -> None:
         """Take in n more draws of each row (Chan, Golub & LeVeque's update: stable in float32)."""
+        group = group.float() if group.element_size() < 4 else group  # sums of half precision lose their digits
         n = group.shape[1]
         mean = group.mean(1)
         deviations = (group - mean[:, None]).square().sum(1)

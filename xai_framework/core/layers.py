@@ -30,7 +30,7 @@ def find_last_layer(adapter: ModelAdapter) -> str:
     training = [m for m in model.modules() if m.training]
 
     def watch(name: str, kind: str) -> Any:  # noqa: ANN401 - a forward hook
-        def note(_module: object, _args: object, output: object) -> None:
+        def note(_module: object, _args: object, output: Any) -> None:  # noqa: ANN401
             grid = torch.is_tensor(output) and output.ndim == 4 and output.shape[2] * output.shape[3] > 1
             if grid and not any(word in kind for word in _NOT_FEATURES):
                 found.append((name, output.shape[1]))

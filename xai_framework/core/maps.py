@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,13 +25,16 @@ def reduce_channels(maps: ArrayT, how: Reduction) -> ArrayT:
     """(B,C,h,w) -> (B,1,h,w), or unchanged for ``none``. Works on tensors and arrays."""
     if how == "none":
         return maps
+    reduced: Any
     if how == "sum":
-        return maps.sum(1)[:, None]
-    if how == "sum_abs":
-        return abs(maps).sum(1)[:, None]
-    if how == "l2":
-        return (maps * maps).sum(1)[:, None] ** 0.5
-    return abs(maps).max(1)[:, None] if isinstance(maps, np.ndarray) else abs(maps).amax(1)[:, None]
+        reduced = maps.sum(1)
+    elif how == "sum_abs":
+        reduced = abs(maps).sum(1)
+    elif how == "l2":
+        reduced = (maps * maps).sum(1) ** 0.5
+    else:
+        reduced = abs(maps).max(1) if isinstance(maps, np.ndarray) else abs(maps).amax(1)
+    return cast("ArrayT", reduced[:, None])
 
 
 @lru_cache(maxsize=256)
@@ -48,14 +51,16 @@ def resize_weights(source: int, size: int, how: Interpolation = "bilinear") -> N
     support = max(1.0, source / size)
     distance = np.abs(np.arange(source)[None] - np.clip(centre, 0, source - 1)[:, None]) / support
     matrix = np.clip(1.0 - distance, 0.0, None)
-    return matrix / matrix.sum(1, keepdims=True)
+    normalised: NDArray[np.float64] = matrix / matrix.sum(1, keepdims=True)
+    return normalised
 
 
 def resize(maps: ArrayT, size: tuple[int, int], how: Interpolation = "bilinear") -> ArrayT:
     """(..., h, w) -> (..., *size), the one definition of up- and downsampling for metrics and pictures."""
     rows, columns = (resize_weights(maps.shape[axis], size[axis], how) for axis in (-2, -1))
     if isinstance(maps, np.ndarray):
-        return (rows.astype(maps.dtype) @ maps @ columns.T.astype(maps.dtype)).astype(maps.dtype)
+        resized: NDArray[Any] = rows.astype(maps.dtype) @ maps @ columns.T.astype(maps.dtype)
+        return resized.astype(maps.dtype)
     return maps.new_tensor(rows) @ maps @ maps.new_tensor(columns).T
 
 

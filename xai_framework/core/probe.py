@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -94,7 +95,8 @@ class Probe(Protocol):
 class Rng(Protocol):
     """Noise by name: a function of (seed, image id, stream name, draw), never of batch, order, shard or device.
 
-    One Rng serves one batch: row i of what it gives belongs to image i.
+    One Rng serves one batch: row i of what it gives belongs to image i. A stream has no memory: asked twice, it gives
+    the same numbers twice; ask :meth:`at` other names for other numbers.
     """
 
     def normal(self, shape: Size | tuple[int, ...]) -> Tensor:
@@ -123,4 +125,8 @@ class Rng(Protocol):
         All methods that ask for the same noisy batch get one tensor, and the probe answers what is asked of it by one
         pass. ``name`` must hold everything ``make`` depends on.
         """
+        ...
+
+    def scope(self) -> AbstractContextManager[None]:
+        """What :meth:`once` makes inside, and all that becomes known of it, is forgotten at the end."""
         ...

@@ -60,7 +60,7 @@ class ClassTarget(Target):
     -log softmax(s)_c, the loss (its gradient has the opposite sign: it points to less of the class).
     """
 
-    of: Score = param("logit", doc="what of the chosen class is explained")
+    of: Score = param("logit", doc="what of the chosen class is explained")  # noqa: RUF009 - a dataclass field
 
     def score(self, outputs: Tensor, rows: Tensor) -> Tensor:
         """(B,K), (B,) -> (B,)."""

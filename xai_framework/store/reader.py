@@ -43,6 +43,9 @@ class StoredRow:
     input_size: tuple[int, int]
 
 
+_FIELDS = frozenset(StoredRow.__dataclass_fields__) - {"id", "attribution"}
+
+
 class MapFile:
     """A shard or a merged file, opened for reading; maps are read when they are asked for.
 
@@ -109,19 +112,13 @@ class MapFile:
 
     def row(self, i: int) -> StoredRow:
         """Row i with its map."""
-        c = self.columns
-        return StoredRow(
-            id=c["image_id"][i],
-            content=c["content"][i],
-            attribution=self.map(i),
-            status=Status(int(c["status"][i])),
-            view=tuple(float(v) for v in c["view"][i]),  # type: ignore[arg-type]
-            image_size=tuple(int(v) for v in c["image_size"][i]),  # type: ignore[arg-type]
-            input_size=tuple(int(v) for v in c["input_size"][i]),  # type: ignore[arg-type]
-            **{n: c[n][i] for n in ("reason", "target_name", "prediction_name", "label")},
-            **{n: int(c[n][i]) for n in ("target", "prediction")},
-            **{n: float(c[n][i]) for n in ("score", "probability", "prediction_probability")},
-        )
+        values: dict[str, Any] = {name: column[i] for name, column in self.columns.items() if name in _FIELDS}
+        for name in ("target", "prediction", "score", "probability", "prediction_probability"):
+            values[name] = values[name].item()
+        for name in ("view", "image_size", "input_size"):
+            values[name] = tuple(values[name].tolist())
+        values["status"] = Status(int(values["status"]))
+        return StoredRow(id=self.columns["image_id"][i], attribution=self.map(i), **values)
 
     def __iter__(self) -> Iterator[StoredRow]:
         return (self.row(i) for i in range(len(self)))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,8 +47,11 @@ def _read(file: Path) -> dict[str, Any]:
     return record
 
 
-class StoredMaps(Sequence[NDArray[np.float32]]):
-    """The maps of one cell, read when asked for: ``maps[3]`` is (C,h,w), ``maps[:10]`` and ``np.asarray(maps)`` (n,C,h,w)."""
+class StoredMaps:
+    """The maps of one cell, read when asked for.
+
+    ``maps[3]`` is (C,h,w); ``maps[:10]`` and ``np.asarray(maps)`` are (n,C,h,w).
+    """
 
     def __init__(self, path: Path, facts: Mapping[str, Any]) -> None:
         self.path, self.facts = path, dict(facts)
@@ -61,10 +64,6 @@ class StoredMaps(Sequence[NDArray[np.float32]]):
     def __len__(self) -> int:
         return len(self.file)
 
-    @overload
-    def __getitem__(self, index: int) -> NDArray[np.float32]: ...
-    @overload
-    def __getitem__(self, index: slice) -> NDArray[np.float32]: ...  # type: ignore[override]
     def __getitem__(self, index: int | slice) -> NDArray[np.float32]:
         return np.asarray(self.file.attribution[index])
 

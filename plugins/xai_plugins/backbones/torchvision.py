@@ -123,7 +123,8 @@ class Torchvision(ModelAdapter):
         (The output of ViT's last block bears on the class only through the class token: its patches have no gradient.)
         """
         if self._is_vit:
-            return f"encoder.layers.encoder_layer_{len(self.model.encoder.layers) - 1}.ln_1"
+            blocks = [n for n, _ in self.model.named_modules() if n.startswith("encoder.layers.") and n.count(".") == 2]
+            return f"{blocks[-1]}.ln_1"
         return super().last_layer()
 
     def to_grid(self, name: str) -> Callable[[Tensor], Tensor]:
@@ -228,7 +229,7 @@ def _tokens_to_grid(tokens: Tensor) -> Tensor:
             f"gives {tuple(tokens.shape)}, which is no class token and square grid of patches", fix="try last"
         )
     side = round((tokens.shape[1] - 1) ** 0.5)
-    return tokens[:, 1:].transpose(1, 2).unflatten(2, (side, side))
+    return tokens[:, 1:].transpose(1, 2).reshape(len(tokens), -1, side, side)
 
 
 def _channels_first(tensor: Tensor) -> Tensor:

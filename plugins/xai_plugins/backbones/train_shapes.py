@@ -47,7 +47,7 @@ def normalised(pixels: Tensor) -> Tensor:
 
 def train(model: nn.Module, pixels: Tensor, classes: Tensor, epochs: int) -> None:
     """AdamW with a one-cycle rate, flips and transpositions; bfloat16 on the forward pass."""
-    model.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    model.to(memory_format=torch.channels_last).train()
     steps = epochs * (len(pixels) // BATCH)
     optimiser = torch.optim.AdamW(model.parameters(), 3e-3, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 6e-3, total_steps=steps)

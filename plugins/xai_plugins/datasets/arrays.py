@@ -19,7 +19,7 @@ LARGEST = 16 << 30
 
 @dataclass(frozen=True)
 class Arrays(Dataset):
-    """An .npz file with ``images`` (N,H,W) or (N,H,W,C), uint8 or float in [0,1], optionally ids, labels, masks (N,H,W).
+    """An .npz file with ``images`` (N,H,W) or (N,H,W,C), uint8 or float in [0,1]; optionally ids, labels, masks.
 
     Channels come last. Byte order, strides and float width do not matter.
     """
