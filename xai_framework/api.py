@@ -23,6 +23,7 @@ from xai_framework.core.images import open_image
 from xai_framework.core.plugin import Plugin
 from xai_framework.core.preprocess import Preprocess
 from xai_framework.core.renderer import Renderer, Scale
+from xai_framework.core.sheet import sheet
 from xai_framework.core.status import Status
 from xai_framework.core.target import Target
 from xai_framework.engine import Engine, Task
@@ -134,12 +135,8 @@ class Explanation(Mapping[str, NDArray[np.float32]]):
     def picture(self, renderer: PluginLike = "overlay", size: int = 224) -> Image.Image:
         """Photographs and maps side by side, one row a picture."""
         drawer = _plugin(Registry(), "renderer", renderer, Renderer)
-        cells = [self._row(i, drawer, size) for i in range(len(self.ids))]
-        sheet = Image.new("RGB", (size * len(cells[0]), size * len(cells)), "white")
-        for y, row in enumerate(cells):
-            for x, cell in enumerate(row):
-                sheet.paste(cell, (x * size, y * size))
-        return sheet
+        rows = [self._row(i, drawer, size) for i in range(len(self.ids))]
+        return sheet(rows, columns=["photograph", *self])
 
     def _row(self, i: int, drawer: Renderer, size: int) -> list[Image.Image]:
         photograph = (self.photographs[i] or Image.new("RGB", (size, size), "lightgray")).resize((size, size))

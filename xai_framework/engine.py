@@ -100,10 +100,11 @@ class Engine:
                     fix="give the labels that belong to these weights",
                 )
             target.check(self.adapter.labels, classes)
-        for task in tasks:
-            for ask in task.method.needs(Shape(self.input_shape)):
-                for layer in ask.layers:
-                    self.adapter.layer(layer)
+        asks = [ask for task in tasks for ask in task.method.needs(Shape(self.input_shape))]
+        layers = tuple(dict.fromkeys(layer for ask in asks for layer in ask.layers))
+        if layers:  # they must exist, run, and give a grid
+            probe = SharedProbe(self.adapter, tasks[0].target)
+            probe.layers(blank, torch.zeros(1, dtype=torch.int64, device=self.device), layers, grads=False)
 
     def run(self, rows: Sequence[int], tasks: Sequence[Task]) -> None:
         """Compute ``rows`` of all ``tasks`` and store one shard each."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from xai_framework.capture import Graph, Listen, Substitute, Taps, at_rest, no_path, replaced
 from xai_framework.core.adapter import Layer, ModelAdapter
 from xai_framework.core.edits import Edits
-from xai_framework.core.errors import LayerError, ModelError, XaiError
+from xai_framework.core.errors import LayerError, ModelError, TargetError, XaiError
 from xai_framework.core.explainer import Ask
 from xai_framework.core.probe import Baseline, Reduce, Rng
 from xai_framework.core.rule import PLAIN, Function, Rule
@@ -127,6 +127,7 @@ class SharedProbe:
 
     def score(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """(B,)."""
+        _check_rows(inputs, targets)
         return self.target.score(self.outputs(inputs), targets)
 
     def gradient(self, inputs: Tensor, targets: Tensor, rule: Rule = PLAIN) -> Tensor:
@@ -147,6 +148,7 @@ class SharedProbe:
 
     def scores(self, inputs: Tensor, targets: Tensor, edits: Edits) -> Tensor:
         """(B,n): copies of several rows share a pass; an edited layer runs the part below it once a row."""
+        _check_rows(inputs, targets)
         if edits.at != INPUT:
             return torch.stack([self._layer_scores(inputs[b], targets[b], b, edits) for b in range(len(inputs))])
         per_row = max(1, min(len(edits), self.chunk))
@@ -165,6 +167,7 @@ class SharedProbe:
 
     def calls(self, inputs: Tensor, targets: Tensor, functions: Sequence[Function], reduce: Reduce) -> Tensor:
         """What passed through ``functions``, reduced chunk by chunk."""
+        _check_rows(inputs, targets)
         parts = []
         for x, rows in zip(inputs.split(self.chunk), targets.split(self.chunk), strict=True):
             listen = Listen(functions)
@@ -211,6 +214,7 @@ class SharedProbe:
     # one pass, and who may share it
 
     def _ask(self, inputs: Tensor, targets: Tensor, rule: Rule, want: _Want) -> Answer:
+        _check_rows(inputs, targets)
         handout = self._handouts.find(inputs)
         if handout is None:
             step = max(rule.rows, self.chunk // rule.rows * rule.rows)
@@ -308,6 +312,12 @@ class SharedProbe:
             self.counts.forward += 1
             parts.append(self.target.score(outputs, target[None].expand(len(k), *target.shape)))
         return torch.cat(parts)
+
+
+def _check_rows(inputs: Tensor, targets: Tensor) -> None:
+    """Indexing would take fewer targets than images in silence and leave the others without a gradient."""
+    if len(inputs) != len(targets):
+        raise TargetError(f"{len(targets)} targets for {len(inputs)} images")
 
 
 def _plain(tensor: Tensor) -> Tensor:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import xai_framework
+from xai_framework.core.errors import PluginError
+from xai_framework.core.renderer import Renderer
 from xai_framework.plan import Cell, Group, Plan, plan
 from xai_framework.registry import Registry
 from xai_framework.spec import Job
@@ -25,6 +27,7 @@ def run_study(jobs: Sequence[Job], registry: Registry, command: Sequence[str] = 
     Only what is missing is computed; where nothing is, no model is loaded and torch is not imported.
     """
     settings = jobs[0].settings
+    look = renderer(jobs[0], registry) if settings.report else None
     study = plan(jobs, registry)
     work = [(group, group.units(settings.unit)) for group in study.groups]
     total = sum(len(u.rows) for _, units in work for u in units)
@@ -44,16 +47,19 @@ def run_study(jobs: Sequence[Job], registry: Registry, command: Sequence[str] = 
     if len(failures) > 10:
         print(f"failed: ... {len(failures)} maps in all, see the page", file=sys.stderr)
     print(f"maps: {folder}")
-    if settings.report:
+    if look is not None:
         from xai_framework.report import write_report
 
-        print(f"page: {write_report(folder, registry, renderer(jobs[0], registry), settings.scale)}")
+        print(f"page: {write_report(folder, registry, look, settings.scale)}")
     return FAILED if failures else 0
 
 
-def renderer(job: Job, registry: Registry) -> Any:  # noqa: ANN401 - a Renderer; report checks it
-    """The renderer of a job."""
-    return registry.build("renderer", job.renderer, "renderer")
+def renderer(job: Job, registry: Registry) -> Renderer:
+    """The renderer of a job. Raises PluginError where it is none."""
+    made = registry.build("renderer", job.renderer, "renderer")
+    if not isinstance(made, Renderer):
+        raise PluginError(f"{job.renderer['name']!r} is no renderer", where="renderer")
+    return made
 
 
 def finish(study: Plan, folder: Path, outputs: str, command: Sequence[str], jobs: Sequence[Job]) -> dict[str, Any]:

@@ -46,7 +46,7 @@ class Page(HTMLParser):
         self._open = tag
 
     def handle_data(self, data: str) -> None:
-        (self.inside[self._open] if self._open in self.inside else self.text).append(data)
+        self.inside.get(self._open, self.text).append(data)
 
     def handle_endtag(self, tag: str) -> None:
         self._open = ""
@@ -219,67 +219,15 @@ def hostile() -> StudyView:
 
 def test_hostile_texts_stay_texts(tmp_path: Path) -> None:
     page, _ = written(tmp_path, hostile())
-    known = set(
-        [
-            "html",
-            "head",
-            "meta",
-            "title",
-            "style",
-            "body",
-            "svg",
-            "filter",
-            "fecomponenttransfer",
-            "fefuncr",
-            "fefuncg",
-            "fefuncb",
-            "header",
-            "h1",
-            "h2",
-            "bdi",
-            "p",
-            "span",
-            "kbd",
-            "a",
-            "form",
-            "label",
-            "input",
-            "output",
-            "select",
-            "option",
-            "main",
-            "table",
-            "caption",
-            "thead",
-            "tbody",
-            "tr",
-            "th",
-            "td",
-            "div",
-            "image",
-            "use",
-            "g",
-            "img",
-            "b",
-            "button",
-            "footer",
-            "section",
-            "details",
-            "summary",
-            "pre",
-            "script",
-        ]
-    )
-    assert {t for t, _ in page.tags} <= known
+    assert not {t for t, _ in page.tags} & {"iframe", "object", "embed", "link", "base", "x", "math", "template"}
+    assert {a.get("src", "")[:22] for t, a in page.tags if t == "img"} == {"data:image/webp;base64"}
     assert len(page.all("script")) == 1
     assert len(page.all("style")) == 1
     for tag, attributes in page.tags:
         assert not [k for k in attributes if k.startswith("on") or k in ("style", "srcdoc", "action")], tag
         for key in ("src", "href"):
             assert attributes.get(key, "#").startswith(("#", "data:image/webp;base64,")), (tag, attributes)
-    shown = "".join(page.text)
-    assert "{{7*7}}" in shown
-    assert "49" not in re.sub(r"\d*\.\d+", "", shown)
+    assert "{{7*7}}{% x %}" in "".join(page.text)
 
 
 def test_only_our_own_script_and_style_may_run(tmp_path: Path) -> None:

@@ -21,6 +21,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             return run_command(arguments[1:])
         args, rest = parser().parse_known_args(arguments)
+        if "pictures" in args and not any(r.startswith("-") for r in rest):
+            args.pictures += rest  # overrides behind an option; argparse gives up on them
+            rest = []
         if rest:
             parser().error(f"unrecognised arguments: {' '.join(rest)}")
         return int(args.run(args))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from xai_framework.core.dataset import Label
+from xai_framework.core.errors import TargetError
 from xai_framework.core.params import param
 from xai_framework.core.plugin import Plugin
 
@@ -63,7 +64,13 @@ class ClassTarget(Target):
     of: Score = param("logit", doc="what of the chosen class is explained")  # noqa: RUF009 - a dataclass field
 
     def score(self, outputs: Tensor, rows: Tensor) -> Tensor:
-        """(B,K), (B,) -> (B,)."""
+        """(B,K), (B,) -> (B,). Raises TargetError for a row that is no class."""
+        if len(rows) != len(outputs):
+            raise TargetError(f"{len(rows)} targets for {len(outputs)} images")
+        lowest, highest = int(rows.min()), int(rows.max())
+        if lowest < 0 or highest >= outputs.shape[1]:  # on a GPU the same mistake would end the process
+            wrong = lowest if lowest < 0 else highest
+            raise TargetError(f"{wrong} is not a class", fix=f"use 0..{outputs.shape[1] - 1}")
         if self.of == "probability":
             outputs = outputs.softmax(1)
         elif self.of == "log_probability":

@@ -16,10 +16,12 @@ from PIL import Image
 from xai_framework.core.dataset import Box, Dataset, Item
 from xai_framework.core.errors import XaiError
 from xai_framework.core.geometry import Geometry
+from xai_framework.core.renderer import Renderer
 from xai_framework.core.status import Status
 from xai_framework.registry import Registry
+from xai_framework.report.page import PageScale, PageStyle, write_page
 from xai_framework.report.view import CellView, ColumnView, PictureView, StudyView
-from xai_framework.store import MapFile, Run, StoredMaps, StoredRow
+from xai_framework.store import MapFile, Run, StoredMaps, StoredRow, open_run
 
 
 @dataclass(frozen=True)
@@ -173,10 +175,7 @@ def _as_picture(array: np.ndarray[Any, Any]) -> Image.Image | None:
     return Image.fromarray(np.ascontiguousarray(scaled)).convert("RGB")
 
 
-def write_report(folder: Path, registry: Registry, renderer: Any, scale: str) -> Path:  # noqa: ANN401 - a Renderer
+def write_report(folder: Path, registry: Registry, renderer: Renderer, scale: PageScale) -> Path:
     """The page of a stored run, ``folder/index.html``; made again only where the run or the look changed."""
-    from xai_framework.report.page import PageStyle, write_page
-    from xai_framework.store import open_run
-
     run = open_run(folder)
-    return write_page(folder, view_of(run, registry), PageStyle.like(renderer, "map" if scale == "image" else "method"))
+    return write_page(folder, view_of(run, registry), PageStyle.like(renderer, scale))

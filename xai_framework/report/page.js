@@ -37,7 +37,7 @@
       const ramp = head.querySelector(".ramp");
       if (!ramp) continue;
       const top = Number(head.dataset.top);
-      const end = shared ? number(top) : scale === "saturated" ? "top 1 %" : "max";
+      const end = shared ? number(top) : scale === "saturated" ? "99 %" : "max";
       ramp.querySelector(".low").textContent = head.dataset.signed === "yes" ? "\u2212" + end : "0";
       ramp.querySelector(".high").textContent = end;
     }

@@ -47,6 +47,9 @@ OFFERED = ("inferno", "viridis", "cividis", "hot", "gray", "jet")
 LISTED = 200
 """Maps without evidence that are listed with their reasons; all are counted."""
 
+SIZE_STEP = 4
+"""The slider for sizes moves by so many pixels."""
+
 SMALL = 112
 """Photographs below this many pixels a side are shown with hard pixels, as they are."""
 
@@ -211,6 +214,7 @@ class _Body:
             "cut": cut,
             "single": single,
             "size": size,
+            "size_step": SIZE_STEP,
             "scales": SCALES,
             "described": any(c.view.parameters or c.view.doc for c in self.columns),
             "rows": len(self.rows),
@@ -280,8 +284,10 @@ def _start_size(pictures: int, single: bool) -> int:
     """Pixels a picture for a window 1200 wide: one line in a grid, at most four a line where there is one image."""
     if single:
         lines = -(-pictures // 4)
-        return max(200, min(360, 1150 // -(-pictures // lines) - 28))
-    return max(112, min(224, 1120 // pictures - 14))
+        size = max(200, min(360, 1150 // -(-pictures // lines) - 28))
+    else:
+        size = max(112, min(224, 1120 // pictures - 12))
+    return size // SIZE_STEP * SIZE_STEP
 
 
 def _known(value: float | None, text: Callable[[float], str]) -> str:

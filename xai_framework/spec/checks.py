@@ -205,8 +205,7 @@ def _check_key(key: str, base: DictConfig, written: str) -> None:
     for i, part in enumerate(parts):
         if not isinstance(node, DictConfig):
             raise ConfigError(f"{'.'.join(parts[:i])!r} has no parts", where=written)
-        found = node._get_node(part)
-        if found is None:
+        if part not in list(node):  # `in` alone denies keys whose value must still be given
             inside = ".".join(parts[:i])
             names = [str(k) for k in node if str(k) != "hydra"]
             if inside in ("method", "") and i < len(parts) - 1 and inside:
@@ -215,7 +214,7 @@ def _check_key(key: str, base: DictConfig, written: str) -> None:
                 )
             within = f"parameter {part!r} in {node.get('name') or inside}" if inside else f"setting {part!r}"
             raise ConfigError(f"no {within}", where=written, fix=did_you_mean(part, names))
-        node = found
+        node = node._get_node(part)
 
 
 def _check_hydra(config: DictConfig, typed: DictConfig) -> None:

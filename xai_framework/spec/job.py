@@ -26,7 +26,9 @@ class Settings(Plugin):
     unit: int = param(32, ge=1, le=4096, doc="images computed and stored together")
     outputs: str = param("outputs", doc="folder for results")
     report: bool = param(True, doc="write the page")
-    scale: Literal["image", "method"] = param("image", doc="one colour scale a map, or one a method")
+    scale: Literal["map", "saturated", "method"] = param(
+        "saturated", doc="colours: each map its own scale, the same with its largest values saturated, or one a method"
+    )
 
     def __post_init__(self) -> None:
         """A study's name is a folder's name."""

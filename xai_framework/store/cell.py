@@ -1,26 +1,28 @@
-"""One cell on disk: shards that are whole or absent, a journal of their checksums, merged files."""
+"""One cell on disk: shards that are whole or absent, a journal of what they hold, merged files."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from xai_framework.core.errors import StoreError
 from xai_framework.core.status import Status
-from xai_framework.store.atomic import TEMPORARY, append_line, write_atomic
+from xai_framework.store.atomic import write_atomic
+from xai_framework.store.block import Block, Key
+from xai_framework.store.identity import canonical, cell_id, file_digest, safe_name
+from xai_framework.store.journal import NAME_DIGITS, Entry, Journal, entry_of
+from xai_framework.store.merge import merge_shards
 from xai_framework.store.reader import MapFile
-from xai_framework.store.schema import Block, canonical, cell_id, file_bytes, variables
+from xai_framework.store.schema import SCHEMA, check_attributes, shard_bytes
+from xai_framework.store.verify import Problem, problems_of, repair
 
-Key = tuple[str, str]
+_HAVE_NO_MAP = (Status.failed, Status.not_applicable)
 
 
 class Store:
@@ -35,260 +37,193 @@ class Store:
         return CellStore(self.root / safe_name(backbone) / name, identity)
 
 
-def safe_name(text: str) -> str:
-    """A folder name made of any text."""
-    return re.sub(r"[^A-Za-z0-9_.+=-]", "_", text).lstrip(".")[:80] or "_"
-
-
 def open_cell(folder: str | Path) -> CellStore:
-    """A cell by its folder. Raises StoreError where it is none."""
-    file = Path(folder) / "cell.json"
-    try:
-        identity = json.loads(file.read_text("utf-8"))["identity"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise StoreError("is no cell, or its cell.json is damaged", where=str(folder)) from None
-    return CellStore(Path(folder), identity)
+    """A cell by its folder. Raises StoreError where it is none, or where its identity was changed."""
+    cell = CellStore(Path(folder), _read_identity(Path(folder) / "cell.json")["identity"])
+    cell.check_identity()
+    return cell
 
 
 @dataclass(frozen=True)
-class Problem:
-    """Something :meth:`CellStore.verify` found."""
+class Summary:
+    """How rows of a cell fared: ``counts`` by status, (id, reason) of the ``failures``."""
 
-    file: str
-    what: str
-
-    def __str__(self) -> str:
-        return f"{self.file}: {self.what}"
+    counts: dict[str, int]
+    failures: list[tuple[str, str]]
 
 
 class CellStore:
-    """The stored rows of one cell. Rows are found by (id, content); several processes may write at once."""
+    """The stored rows of one cell. Rows are found by (id, content); several processes may write at once.
+
+    A shard's name is its checksum, so equal shards are one file, and no two can overwrite each other.
+    """
 
     def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
         self.path, self.identity = path, dict(identity)
         self.id = cell_id(identity)
 
     @property
-    def _shards(self) -> Path:
-        return self.path / "shards"
-
-    @property
-    def _journal(self) -> Path:
+    def journal_path(self) -> Path:
+        """What is known of the shards without opening them."""
         return self.path / "journal.jsonl"
 
-    def write(self, block: Block, attributes: Mapping[str, str], volatile: Mapping[str, Any]) -> Path:
-        """Store one unit's rows: whole file first, then its line in the journal.
-
-        ``attributes`` go into the file; ``volatile`` facts (host, seconds, device, ...) beside it, so that equal
-        results are equal bytes. Raises StoreError where the disk refuses.
-        """
-        self._create()
-        facts = {"cell": self.id, "identity": canonical(self.identity), **attributes}
-        data = file_bytes(variables(block), block.attribution, facts)
-        name = hashlib.sha256(canonical(block.keys).encode()).hexdigest()[:20]
-        path = self._shards / f"{name}.h5"
-        write_atomic(path.with_suffix(".json"), canonical({**volatile}).encode())
-        write_atomic(path, data)
-        entry = {"shard": path.name, "sha256": hashlib.sha256(data).hexdigest(), "rows": block.keys}
-        append_line(self._journal, canonical(entry).encode())
-        self.__dict__.pop("_entries", None)
-        return path
-
-    def rows(self) -> dict[Key, str]:
-        """(id, content) -> shard name, of all shards on disk; a shard the journal does not know is opened."""
-        present = {p.name for p in self._shards.glob("*.h5") if not p.name.startswith(TEMPORARY)}
-        found: dict[Key, str] = {}
-        for name in sorted(present):
-            entry = self._entries.get(name)
-            keys = [(str(i), str(c)) for i, c in entry["rows"]] if entry else self._opened_keys(name)
-            found |= dict.fromkeys(keys, name)
-        return found
-
-    def failures(self, keys: Sequence[Key]) -> list[tuple[str, str]]:
-        """(id, reason) of the given rows that failed."""
-        found = []
-        for name, wanted in self._by_shard(keys).items():
-            with MapFile(self._shards / name) as file:
-                status, reason = file.columns["status"], file.columns["reason"]
-                found += [
-                    (key[0], reason[i])
-                    for i, key in enumerate(file.keys)
-                    if key in wanted and status[i] == Status.failed
-                ]
-        return found
-
-    def counts(self, keys: Sequence[Key]) -> dict[str, int]:
-        """How many of the given rows have which status."""
-        counted: Counter[str] = Counter()
-        for name, wanted in self._by_shard(keys).items():
-            with MapFile(self._shards / name) as file:
-                counted.update(
-                    Status(int(s)).name for k, s in zip(file.keys, file.columns["status"], strict=True) if k in wanted
+    def check_identity(self) -> None:
+        """Raises StoreError where the folder says that it belongs to another cell."""
+        file = self.path / "cell.json"
+        if file.is_file():
+            found = _read_identity(file)
+            if found["id"] != self.id or cell_id(found["identity"]) != self.id:
+                raise StoreError(
+                    "its identity was changed, or is that of another cell",
+                    where=str(file),
+                    fix="move this folder away and run again",
                 )
-        return dict(counted)
 
-    def merge(self, keys: Sequence[Key], name: str) -> Path:
-        """One file with these rows in this order, maps copied chunk by chunk; the same bytes however they were cut.
+    def write(self, block: Block, attributes: Mapping[str, str], volatile: Mapping[str, Any]) -> Path:
+        """Store one unit's rows: the whole file first, then its line in the journal. On return they are on disk.
 
-        An up-to-date file is left as it is. Raises StoreError where rows are missing or grids differ.
+        ``attributes`` go into the file; ``volatile`` facts (host, seconds, device, ...) into a .json beside it, so that
+        equal results are equal bytes. Raises StoreError where the disk refuses.
         """
-        path = self.path / f"maps-{safe_name(name)}.h5"
-        where = self.rows()
-        missing = [k for k in keys if k not in where]
-        if missing:
-            raise StoreError(f"{len(missing)} rows are missing, e.g. {missing[0][0]!r}", where=str(self.path))
-        used = {n: self._checksum(n) for n in sorted({where[k] for k in keys})}
-        source = hashlib.sha256(canonical([keys, sorted(used.items())]).encode()).hexdigest()
-        mark = path.with_suffix(".json")
-        try:
-            if path.is_file() and json.loads(mark.read_text("utf-8")).get("source") == source:
-                return path
-        except (OSError, ValueError):
-            pass  # no mark, or a torn one: merge again
-        data = self._merged(keys, where)
-        write_atomic(path, data)
-        write_atomic(mark, canonical({"source": source, "sha256": hashlib.sha256(data).hexdigest()}).encode())
-        return path
-
-    def verify(self) -> list[Problem]:
-        """Everything that is wrong with this cell; empty where all is well."""
-        problems = [Problem(p.name, "left over from an interrupted write") for p in self.path.rglob(f"{TEMPORARY}*")]
-        if cell_id(self.identity)[:12] != self.path.name.rsplit("-", 1)[-1]:
-            problems.append(Problem("cell.json", "does not belong to this folder"))
-        present = {p.name for p in self._shards.glob("*.h5") if not p.name.startswith(TEMPORARY)}
-        problems += [Problem(n, "is in the journal, but not on disk") for n in self._entries if n not in present]
-        for name in sorted(present):
-            entry = self._entries.get(name)
-            if entry is None:
-                problems.append(Problem(name, "is not in the journal; its checksum is unknown"))
-            elif entry["sha256"] != _digest(self._shards / name):
-                problems.append(Problem(name, "does not match its checksum"))
-            problems += self._read_through(self._shards / name)
-        for path in sorted(self.path.glob("maps-*.h5")):
-            mark = path.with_suffix(".json")
-            try:
-                known = json.loads(mark.read_text("utf-8")).get("sha256")
-            except (OSError, ValueError):
-                known = None
-            if known != _digest(path):
-                problems.append(Problem(path.name, "does not match its checksum"))
-        return problems
-
-    def _create(self) -> None:
+        check_attributes(attributes)
+        self.check_identity()
         file = self.path / "cell.json"
         if not file.is_file():
             write_atomic(file, canonical({"id": self.id, "identity": self.identity}).encode())
-        elif json.loads(file.read_text("utf-8")).get("id") != self.id:
-            raise StoreError("belongs to another cell", where=str(self.path), fix="move it away and run again")
-        self._shards.mkdir(parents=True, exist_ok=True)
+        data = shard_bytes(block, {"cell": self.id, "identity": canonical(self.identity), **attributes})
+        digest = hashlib.sha256(data).hexdigest()
+        path = self.path / "shards" / f"{digest[:NAME_DIGITS]}.h5"
+        facts = json.dumps(dict(volatile), sort_keys=True, default=str)
+        write_atomic(path.with_suffix(".json"), facts.encode(), durable=False)
+        write_atomic(path, data)
+        status = tuple(int(s) for s in block.status)
+        Journal(self.journal_path).append(Entry(path.name, digest, len(data), tuple(block.keys), status))
+        return path
 
-    @cached_property
-    def _entries(self) -> dict[str, dict[str, Any]]:
-        """The journal by shard name, last line first in rank; torn lines are passed over."""
-        found: dict[str, dict[str, Any]] = {}
+    def rows(self) -> dict[Key, str]:
+        """(id, content) -> shard name, of all whole shards on disk.
+
+        A row that stands in two shards counts in the first that has a map of it. A shard the journal does not know is
+        checked and added to it; one that is shorter or longer than it was is passed over.
+        """
+        return {key: entry.shard for key, (entry, _) in self._index().items()}
+
+    def summary(self, keys: Sequence[Key]) -> Summary:
+        """How the given rows fared; rows that are not stored are not counted."""
+        index = self._index()
+        found = {key: index[key] for key in keys if key in index}
+        counts = Counter(Status(entry.status[i]).name for entry, i in found.values())
+        failed = {k: at for k, at in found.items() if at[0].status[at[1]] == Status.failed}
+        reasons: dict[Key, str] = {}
+        for shard in {entry.shard for entry, _ in failed.values()}:
+            with MapFile(self.path / "shards" / shard) as file:
+                reasons |= dict(zip(file.keys, file.columns["reason"], strict=True))
+        return Summary(dict(counts), [(key[0], reasons.get(key, "")) for key in failed])
+
+    def failures(self, keys: Sequence[Key]) -> list[tuple[str, str]]:
+        """(id, reason) of the given rows that failed."""
+        return self.summary(keys).failures
+
+    def merge(self, keys: Sequence[Key], name: str) -> Path:
+        """One file ``maps-<name>.h5`` with these rows in this order: the same bytes however the shards were cut.
+
+        An up-to-date file is left as it is. Raises StoreError where rows are missing, shards are damaged or maps
+        differ in size.
+        """
+        path = self.path / f"maps-{safe_name(name)}.h5"
+        index = self._index()
+        missing = [key for key in keys if key not in index]
+        if missing or not keys or len(set(keys)) != len(keys):
+            what = (
+                f"{len(missing)} rows are missing, e.g. {missing[0][0]!r}" if missing else "no rows, or twice the same"
+            )
+            raise StoreError(f"cannot be merged: {what}", where=str(self.path), fix="run the study to its end")
+        used = {index[key][0].shard: index[key][0] for key in keys}
+        source = _source(keys, used.values())
+        mark = self.merged_mark(path)
+        if mark and mark.get("source") == source and path.is_file() and path.stat().st_size == mark.get("size"):
+            return path
+        folder = self.path / "shards"
+        shards = {folder / e.shard: e.sha256 for e in used.values()}
+        merge_shards(path, keys, shards, {key: folder / index[key][0].shard for key in keys})
+        facts = {"source": source, "sha256": file_digest(path), "size": path.stat().st_size}
+        write_atomic(path.with_suffix(".json"), canonical(facts).encode())
+        return path
+
+    def verify(self) -> list[Problem]:
+        """Everything that is wrong with this cell; empty where all is well. Reads every byte."""
+        return list(problems_of(self))
+
+    def repair(self) -> list[Problem]:
+        """Remove what is damaged; returns what is still wrong. The next run computes only the rows that are gone.
+
+        Not to be called while a run is writing to this cell.
+        """
+        return repair(self)
+
+    def shard_files(self) -> dict[str, Path]:
+        """All shards by name, sound or not."""
+        found = (p for p in (self.path / "shards").glob("*.h5") if not p.name.startswith("."))
+        return {p.name: p for p in sorted(found)}
+
+    def merged_mark(self, path: Path) -> dict[str, Any] | None:
+        """What was noted when a file was merged; None where that is lost."""
         try:
-            lines = self._journal.read_bytes().splitlines()
-        except OSError:
-            return found
-        for line in lines:
-            try:
-                entry = json.loads(line)
-                found[entry["shard"]] = {"sha256": entry["sha256"], "rows": entry["rows"]}
-            except (ValueError, KeyError, TypeError):
-                continue  # torn by a crash: the shard itself is asked instead
-        return found
+            mark = json.loads(path.with_suffix(".json").read_text("utf-8"))
+        except (OSError, ValueError):
+            return None
+        return mark if isinstance(mark, dict) else None
 
-    def _opened_keys(self, name: str) -> list[Key]:
-        try:
-            with MapFile(self._shards / name) as file:
-                return file.keys if file.attributes.get("cell") == self.id else []
-        except StoreError:
-            return []  # damaged and unknown to the journal: computed again, and named by verify
+    def source_of(self, keys: Sequence[Key]) -> str | None:
+        """What a merged file of these rows would be made of now; None where rows are missing."""
+        index = self._index()
+        if any(key not in index for key in keys):
+            return None
+        return _source(keys, {index[key][0].shard: index[key][0] for key in keys}.values())
 
-    def _by_shard(self, keys: Sequence[Key]) -> dict[str, set[Key]]:
-        where = self.rows()
-        grouped: dict[str, set[Key]] = {}
-        for key in keys:
-            if key in where:
-                grouped.setdefault(where[key], set()).add(key)
-        return grouped
-
-    def _checksum(self, name: str) -> str:
-        entry = self._entries.get(name)
-        return str(entry["sha256"]) if entry else _digest(self._shards / name)
-
-    def _merged(self, keys: Sequence[Key], where: Mapping[Key, str]) -> bytes:
-        files = {n: MapFile(self._shards / n) for n in sorted({where[k] for k in keys})}
-        try:
-            for name, file in files.items():
-                if self._checksum(name) != _digest(file.path):
-                    raise StoreError("does not match its checksum", where=str(file.path), fix="delete it and run again")
-            at = {n: {k: i for i, k in enumerate(f.keys)} for n, f in files.items()}
-            places = [(files[where[k]], at[where[k]][k]) for k in keys]
-            # a shard in which no row has a map holds 1x1x1 placeholders; the others say what the grid is
-            grids = {f.attribution.shape[1:] for f in files.values()}
-            real = {f.attribution.shape[1:] for f in files.values() if has_maps(f)} or grids
-            if len(real) > 1:
-                raise StoreError(f"shards hold maps of different sizes {sorted(real)}", where=str(self.path))
-            grid = real.pop()
-            blank = (0, _raw(np.full(grid, np.nan, np.float32)))
-            chunks = [f.chunk(i) if f.attribution.shape[1:] == grid else blank for f, i in places]
-            first = next(iter(files.values()))
-            columns = {
-                n: [f.columns[n][i] for f, i in places]
-                if isinstance(first.columns[n], list)
-                else np.stack([f.columns[n][i] for f, i in places])
-                for n in first.columns
-            }
-            attributes = {k: v for k, v in places[0][0].attributes.items() if k not in ("Conventions", "schema")}
-            return file_bytes(columns, (chunks, grid), attributes)
-        finally:
-            for file in files.values():
-                file.close()
-
-    def _read_through(self, path: Path) -> list[Problem]:
-        try:
-            with MapFile(path) as file:
-                if file.attributes.get("cell") != self.id:
-                    return [Problem(path.name, "belongs to another cell")]
-                for row in file:
-                    del row
-        except StoreError as error:
-            return [Problem(path.name, error.what)]
-        return []
+    def _index(self) -> dict[Key, tuple[Entry, int]]:
+        """Each stored row -> its shard and its place in it."""
+        shards = self.shard_files()
+        journal = Journal(self.journal_path)
+        entries, _ = journal.read()
+        whole = [e for name, e in entries.items() if name in shards and _size(shards[name]) == e.size]
+        for name in shards.keys() - entries.keys():
+            if entry := entry_of(shards[name], self.id):
+                whole.append(entry)
+                with contextlib.suppress(StoreError):  # a store may be read-only: then it is opened again next time
+                    journal.append(entry)
+        index: dict[Key, tuple[Entry, int]] = {}
+        for entry in whole:
+            for i, key in enumerate(entry.keys):
+                if key not in index or _better(entry.status[i], index[key][0].status[index[key][1]]):
+                    index[key] = entry, i
+        return index
 
 
-def has_maps(file: MapFile) -> bool:
-    """Whether any row of a file has a map."""
-    return bool(np.isin(file.columns["status"], (Status.ok, Status.zero)).any()) or file.attribution.shape[1:] != (
-        1,
-        1,
-        1,
-    )
+def _better(new: int, old: int) -> bool:
+    return old in _HAVE_NO_MAP and new not in _HAVE_NO_MAP
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
 
 
-def _raw(values: np.ndarray[Any, Any]) -> bytes:
-    """A chunk as it lies in the file: the values and their Fletcher-32 checksum."""
-    data = values.astype("<f4").tobytes()
-    return data + fletcher32(data).to_bytes(4, "little")
+def _source(keys: Sequence[Key], entries: Iterable[Entry]) -> str:
+    """One text for what a merged file is made of."""
+    made_of = [SCHEMA, keys, sorted(e.sha256 for e in entries)]
+    return hashlib.sha256(canonical(made_of).encode()).hexdigest()
 
 
-def fletcher32(data: bytes) -> int:
-    """The checksum HDF5's filter appends (big-endian 16-bit words, sums modulo 65535)."""
-    words = np.frombuffer(data, dtype=">u2").astype(np.uint64)
-    first = second = 0
-    for k in range(0, len(words), 360):
-        part = words[k : k + 360]
-        sums = np.cumsum(part) + np.uint64(first)
-        first = int(sums[-1])
-        second += int(sums.sum())
-        first = (first & 0xFFFF) + (first >> 16)
-        second = (second & 0xFFFF) + (second >> 16)
-    first = (first & 0xFFFF) + (first >> 16)
-    second = (second & 0xFFFF) + (second >> 16)
-    return (second << 16) | first
+def _read_identity(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text("utf-8"))
+        if not isinstance(found["id"], str) or not isinstance(found["identity"], dict):
+            raise TypeError
+    except FileNotFoundError:
+        raise StoreError("is no cell: it has no cell.json", where=str(file.parent)) from None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        raise StoreError("is damaged", where=str(file), fix="delete it; the next run writes it again") from None
+    return {"id": found["id"], "identity": found["identity"]}

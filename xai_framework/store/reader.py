@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,15 +16,23 @@ from numpy.typing import NDArray
 
 from xai_framework.core.errors import StoreError
 from xai_framework.core.status import Status
-from xai_framework.store.schema import SCHEMA, TEXTS
+from xai_framework.store.block import NUMBERS, TEXTS, Key
+from xai_framework.store.schema import SCHEMA, Grid, decode_texts
 
-LARGEST = 1 << 40
-"""Bytes a file may declare in one variable."""
+_RERUN = "delete it and run again; only its rows are computed anew"
+_MOST_DEFLATED = 1100
+"""deflate cannot do better than 1032 : 1, so a file that claims more lies."""
+
+_ALWAYS_FINE = 1 << 20
+"""Bytes that a variable may claim without having them, as dimensions without coordinates do."""
+
+_DEFLATE = h5py.h5z.FILTER_DEFLATE
+_KNOWN_FILTERS = {h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_SHUFFLE, _DEFLATE}
 
 
 @dataclass(frozen=True)
 class StoredRow:
-    """One stored map and what is known of it; fields as in :class:`Block`."""
+    """One stored map (C,h,w) and what is known of it; fields as in :class:`Block`."""
 
     id: str
     content: str
@@ -43,31 +52,73 @@ class StoredRow:
     input_size: tuple[int, int]
 
 
-_FIELDS = frozenset(StoredRow.__dataclass_fields__) - {"id", "attribution"}
+class Maps:
+    """The maps of one file (N,C,h,w), float32, read when asked for; indexed as a numpy array is.
+
+    Raises StoreError naming the images whose maps fail their checksum.
+    """
+
+    def __init__(self, file: MapFile, data: h5py.Dataset) -> None:
+        self._file, self._data = file, data
+        self.dtype = np.dtype(np.float32)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(N,C,h,w)."""
+        n, c, h, w = self._data.shape
+        return n, c, h, w
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> NDArray[np.float32]:  # noqa: ANN401 - whatever numpy takes
+        try:
+            if isinstance(index, list | np.ndarray) or (isinstance(index, slice) and (index.step or 1) < 0):
+                # h5py takes only rising indices
+                positions = np.arange(len(self))[index].tolist()
+                return np.stack([self._data[i] for i in positions]) if positions else self._data[:0]
+            return np.asarray(self._data[index], np.float32)
+        except OSError:
+            damaged = ", ".join(repr(i) for i in self.damaged()[:5])
+            raise StoreError(f"the map of {damaged} is damaged", where=str(self._file.path), fix=_RERUN) from None
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:  # noqa: ANN401 - numpy's protocol
+        return np.asarray(self[...], dtype=dtype)
+
+    def damaged(self) -> list[str]:
+        """Ids of the images whose maps fail their checksum."""
+        return [i for k, i in enumerate(self._file.ids) if not self._readable(k)]
+
+    def _readable(self, index: int) -> bool:
+        try:
+            self._data[index]
+        except OSError:
+            return False
+        return True
+
+    def __repr__(self) -> str:
+        return f"Maps(shape {self.shape}, {self._file.path.name})"
 
 
 class MapFile:
-    """A shard or a merged file, opened for reading; maps are read when they are asked for.
+    """A shard or a merged file, opened for reading.
 
-    Raises StoreError for what is no such file, is damaged, or links outside itself.
+    ``columns`` hold one entry a row, ``attribution`` the maps, ``row(i)`` all of one row. Raises StoreError for what is
+    no such file, is damaged, claims more than it can hold, or reaches outside itself.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        if not self.path.is_file():
-            raise StoreError("no such file", where=str(path))
-        try:
-            self._file = h5py.File(self.path, "r")
-        except OSError as error:
-            reason = "is truncated" if "truncated" in str(error) else "is no HDF5 file, or is damaged"
-            raise StoreError(
-                reason, where=str(path), fix="delete it and run again; only its rows are recomputed"
-            ) from None
+        self._file = _opened(self.path)
         try:
             self._check()
-        except BaseException:
+            self.attributes: dict[str, str] = {k: str(v) for k, v in self._file.attrs.items()}
+        except StoreError:
             self._file.close()
             raise
+        except Exception as error:  # damaged metadata makes HDF5 raise almost anything
+            self._file.close()
+            raise StoreError(f"is damaged: {error}", where=str(path), fix=_RERUN) from None
 
     def __enter__(self) -> Self:
         return self
@@ -82,85 +133,140 @@ class MapFile:
         self._file.close()
 
     def __len__(self) -> int:
-        return int(self._file["attribution"].shape[0])
-
-    @property
-    def attributes(self) -> dict[str, str]:
-        """The file's attributes."""
-        return {k: str(v) for k, v in self._file.attrs.items()}
-
-    @property
-    def attribution(self) -> h5py.Dataset:
-        """(N,C,h,w), read where sliced."""
-        return self._file["attribution"]
+        return len(self.attribution)
 
     @cached_property
-    def columns(self) -> Mapping[str, Any]:
-        """All variables but the maps, texts as str."""
-        skip = {"attribution", "image", "channel", "y", "x", "corner", "side"}
-        return {n: self._column(n) for n in self._file if n not in skip}
+    def attribution(self) -> Maps:
+        """The maps, (N,C,h,w)."""
+        return Maps(self, self._file["attribution"])
+
+    @property
+    def grid(self) -> Grid:
+        """(C,h,w) of each map."""
+        return self.attribution.shape[1:]
+
+    @cached_property
+    def columns(self) -> dict[str, Any]:
+        """Everything but the maps: name -> list of str, or an array with one entry a row."""
+        return {name: self._column(name) for name in (*TEXTS, *NUMBERS)}
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """Image ids in order."""
+        """Image ids, in order."""
         return tuple(self.columns["image_id"])
 
     @property
-    def keys(self) -> list[tuple[str, str]]:
+    def keys(self) -> list[Key]:
         """(id, content) of each row."""
         return list(zip(self.columns["image_id"], self.columns["content"], strict=True))
 
     def row(self, i: int) -> StoredRow:
-        """Row i with its map."""
-        values: dict[str, Any] = {name: column[i] for name, column in self.columns.items() if name in _FIELDS}
-        for name in ("target", "prediction", "score", "probability", "prediction_probability"):
-            values[name] = values[name].item()
-        for name in ("view", "image_size", "input_size"):
-            values[name] = tuple(values[name].tolist())
-        values["status"] = Status(int(values["status"]))
-        return StoredRow(id=self.columns["image_id"][i], attribution=self.map(i), **values)
+        """All of row i."""
+        c = self.columns
+        return StoredRow(
+            id=c["image_id"][i],
+            content=c["content"][i],
+            attribution=self.attribution[i],
+            status=Status(int(c["status"][i])),
+            view=tuple(c["view"][i].tolist()),
+            image_size=tuple(c["image_size"][i].tolist()),
+            input_size=tuple(c["input_size"][i].tolist()),
+            target=int(c["target"][i]),
+            prediction=int(c["prediction"][i]),
+            score=float(c["score"][i]),
+            probability=float(c["probability"][i]),
+            prediction_probability=float(c["prediction_probability"][i]),
+            target_name=c["target_name"][i],
+            prediction_name=c["prediction_name"][i],
+            label=c["label"][i],
+            reason=c["reason"][i],
+        )
 
     def __iter__(self) -> Iterator[StoredRow]:
         return (self.row(i) for i in range(len(self)))
 
-    def map(self, i: int) -> NDArray[np.float32]:
-        """The map of row i, (C,h,w). Raises StoreError naming the sample where its checksum fails."""
-        try:
-            return np.asarray(self.attribution[i])
-        except OSError:
-            raise StoreError(f"the map of {self.ids[i]!r} is damaged", where=str(self.path), fix="run again") from None
-
     def chunk(self, i: int) -> tuple[int, bytes]:
-        """The stored bytes of map i with their filter mask."""
-        mask, raw = self.attribution.id.read_direct_chunk((i, 0, 0, 0))
+        """(filter mask, stored bytes) of map i."""
+        try:
+            mask, raw = self._file["attribution"].id.read_direct_chunk((i, 0, 0, 0))
+        except (OSError, RuntimeError) as error:
+            raise StoreError(f"cannot be read: {error}", where=str(self.path), fix=_RERUN) from None
         return mask, bytes(raw)
 
     def _column(self, name: str) -> Any:  # noqa: ANN401 - texts or an array
         try:
             values = self._file[name][...]
-        except OSError:
-            raise StoreError(f"variable {name!r} is damaged", where=str(self.path), fix="run again") from None
-        return [v.decode("utf-8", "replace") for v in values] if name in TEXTS else values
+        except (OSError, RuntimeError):
+            raise StoreError(f"{name!r} is damaged", where=str(self.path), fix=_RERUN) from None
+        if name == "status" and not np.isin(values, [int(s) for s in Status]).all():
+            raise self._refused("'status' holds values that mean nothing")
+        return decode_texts(values) if name in TEXTS else values
 
     def _check(self) -> None:
-        if self._file.attrs.get("schema") != SCHEMA:
-            raise StoreError(
-                f"schema {str(self._file.attrs.get('schema'))[:40]!r}, this version reads {SCHEMA!r}",
-                where=str(self.path),
-            )
-        for name in self._file:
-            link = self._file.get(name, getlink=True)
-            if not isinstance(link, h5py.HardLink):
-                raise StoreError(f"{name!r} is a link to elsewhere; refused", where=str(self.path))
-            data = self._file[name]
-            if not isinstance(data, h5py.Dataset):
-                raise StoreError(f"{name!r} is no variable; refused", where=str(self.path))
-            if data.external or data.is_virtual or data.dtype.hasobject:
-                raise StoreError(f"{name!r} is stored outside the file or holds objects; refused", where=str(self.path))
-            if data.size * max(1, data.dtype.itemsize) > LARGEST:
-                raise StoreError(
-                    f"{name!r} claims {data.size * data.dtype.itemsize} bytes; refused", where=str(self.path)
-                )
-        missing = {"attribution", "status", "view", "target", *TEXTS} - set(self._file)
+        schema = self._file.attrs.get("schema")
+        if schema != SCHEMA:
+            what = f"has schema {str(schema)[:40]!r}" if schema is not None else "is no result file"
+            raise self._refused(f"{what}; this version reads {SCHEMA!r}")
+        missing = {"attribution", *TEXTS, *NUMBERS} - set(self._file)
         if missing:
-            raise StoreError(f"lacks {', '.join(sorted(missing))}", where=str(self.path))
+            raise self._refused(f"lacks {', '.join(sorted(missing))}")
+        size = self.path.stat().st_size
+        for name in self._file:
+            # the kind of link is asked first: resolving it would already open another file
+            if not isinstance(self._file.get(name, getlink=True), h5py.HardLink):
+                raise self._refused(f"{name!r} is a link; refused")
+            self._check_variable(name, self._file[name], size)
+        self._check_shapes()
+
+    def _check_variable(self, name: str, data: object, size: int) -> None:
+        if not isinstance(data, h5py.Dataset):
+            raise self._refused(f"{name!r} is no variable; refused")
+        if data.external or data.is_virtual:
+            raise self._refused(f"{name!r} keeps its values outside the file; refused")
+        if data.dtype.hasobject or data.dtype.kind not in "fiS":
+            raise self._refused(f"{name!r} holds {data.dtype}; refused")
+        settings = data.id.get_create_plist()
+        filters = {settings.get_filter(k)[0] for k in range(settings.get_nfilters())}
+        if foreign := filters - _KNOWN_FILTERS:
+            raise self._refused(f"{name!r} is stored with filter {sorted(foreign)}, this version reads none but gzip")
+        claimed = math.prod(data.shape) * data.dtype.itemsize
+        if claimed > max(_ALWAYS_FINE, size * (_MOST_DEFLATED if _DEFLATE in filters else 1)):
+            raise self._refused(f"{name!r} claims {claimed} bytes, the file has {size}; refused")
+
+    def _check_shapes(self) -> None:
+        maps = self._file["attribution"]
+        if maps.ndim != 4 or maps.dtype != np.float32 or 0 in maps.shape or maps.chunks != (1, *maps.shape[1:]):
+            raise self._refused(f"'attribution' is {maps.dtype} {maps.shape} in chunks of {maps.chunks}; refused")
+        rows = maps.shape[0]
+        for name, (kind, shape) in NUMBERS.items():
+            data = self._file[name]
+            if data.shape != (rows, *shape) or data.dtype != np.dtype(kind):
+                raise self._refused(f"{name!r} is {data.dtype} {data.shape}, expected {kind} {(rows, *shape)}")
+        for name in TEXTS:
+            data = self._file[name]
+            if data.ndim != 2 or data.shape[0] != rows or data.dtype != np.dtype("S1") or 0 in data.shape:
+                raise self._refused(f"{name!r} is {data.dtype} {data.shape}, expected characters of {rows} rows")
+
+    def _refused(self, what: str) -> StoreError:
+        return StoreError(what, where=str(self.path))
+
+
+def _opened(path: Path) -> h5py.File:
+    """Raises StoreError that says what is wrong with a file that is no readable HDF5."""
+    if not path.is_file():
+        raise StoreError("no such file", where=str(path))
+    try:
+        # files are replaced as a whole and never changed, so no lock is needed; some network disks have none
+        return h5py.File(path, "r", locking=False)
+    except OSError as error:
+        text = str(error)
+        reasons = {
+            "truncated": "is truncated",
+            "signature not found": "is no HDF5 file" if path.stat().st_size else "is empty",
+            "already open for": "was left open by a program that crashed",
+            "Permission denied": "cannot be read: permission denied",
+        }
+        reason = next((said for mark, said in reasons.items() if mark in text), "is damaged")
+        raise StoreError(reason, where=str(path), fix=_RERUN) from None
+    except Exception as error:  # damaged metadata makes HDF5 raise almost anything
+        raise StoreError(f"is damaged: {error}", where=str(path), fix=_RERUN) from None

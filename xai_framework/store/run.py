@@ -2,55 +2,74 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from xai_framework.core.errors import StoreError, did_you_mean
 from xai_framework.store.atomic import write_atomic
+from xai_framework.store.identity import canonical
 from xai_framework.store.reader import MapFile, StoredRow
 
 if TYPE_CHECKING:
     import xarray
 
+RECORD = "run.json"
 LARGEST_RECORD = 64 << 20
 
 
 def write_run(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
-    """Write run.json; cells of an earlier run under the same name stay (two runs under one name add up)."""
-    file = folder / "run.json"
-    cells = {(c["label"], c["id"], c["file"]): c for c in _read(file)["cells"]} if file.is_file() else {}
-    cells |= {(c["label"], c["id"], c["file"]): c for c in record["cells"]}
-    united = {**record, "cells": list(cells.values())}
-    data = json.dumps(united, indent=1, ensure_ascii=False).encode()
-    if not file.is_file() or file.read_bytes() != data:
-        write_atomic(file, data)
+    """Write run.json; two runs under one name add up. Returns the record of both.
+
+    ``record["cells"]`` are dicts with at least ``label``, ``id`` (of the cell) and ``file`` (the merged file, relative
+    to the outputs folder). A cell takes the place of an earlier one of the same label, id and dataset; all other
+    entries are those of the latest run. A record that says nothing new is not written.
+    """
+    file = folder / RECORD
+    with _locked(folder):
+        before = read_run(folder) if file.is_file() else {"cells": []}
+        cells = {_cell_key(c): c for c in (*before["cells"], *record["cells"])}
+        united = {**record, "cells": list(cells.values())}
+        if united != before:
+            write_atomic(file, json.dumps(united, indent=1, ensure_ascii=False, allow_nan=False).encode())
     return united
 
 
-def _read(file: Path) -> dict[str, Any]:
+def read_run(folder: Path) -> dict[str, Any]:
+    """The record of a study. Raises StoreError where it is missing, damaged, or names files outside the outputs."""
+    file = folder / RECORD
     try:
         if file.stat().st_size > LARGEST_RECORD:
             raise StoreError("is too large for a run record", where=str(file))
         record = json.loads(file.read_text("utf-8"))
-        if not isinstance(record, dict) or not isinstance(record.get("cells"), list):
-            raise ValueError
-    except (OSError, ValueError):
-        raise StoreError(
-            "is missing or damaged", where=str(file), fix="run the study again; no map is recomputed"
-        ) from None
-    return record
+        for cell in record["cells"]:
+            if not all(isinstance(cell[key], str) for key in ("label", "id", "file")):
+                raise TypeError
+    except FileNotFoundError:
+        raise StoreError("no run is stored here", where=str(folder), fix=f"give a folder that holds {RECORD}") from None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        fix = "delete it and run the study again; no map is computed anew"
+        raise StoreError("is damaged", where=str(file), fix=fix) from None
+    outputs = _outputs(folder)
+    for cell in record["cells"]:
+        if not (outputs / cell["file"]).resolve().is_relative_to(outputs):
+            raise StoreError(f"names a file outside the outputs folder: {cell['file'][:80]!r}", where=str(file))
+    return dict(record)
 
 
 class StoredMaps:
-    """The maps of one cell, read when asked for.
+    """The maps of one cell, read when asked for: ``maps[3]`` is (C,h,w); ``maps[:9]``, ``np.asarray(maps)`` (n,C,h,w).
 
-    ``maps[3]`` is (C,h,w); ``maps[:10]`` and ``np.asarray(maps)`` are (n,C,h,w).
+    ``facts`` say what the cell is: label, backbone, target, method, dataset.
     """
 
     def __init__(self, path: Path, facts: Mapping[str, Any]) -> None:
@@ -64,16 +83,19 @@ class StoredMaps:
     def __len__(self) -> int:
         return len(self.file)
 
-    def __getitem__(self, index: int | slice) -> NDArray[np.float32]:
-        return np.asarray(self.file.attribution[index])
+    def __getitem__(self, index: Any) -> NDArray[np.float32]:  # noqa: ANN401 - whatever numpy takes
+        return self.file.attribution[index]
+
+    def __iter__(self) -> Iterator[NDArray[np.float32]]:
+        return (self[i] for i in range(len(self)))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:  # noqa: ANN401 - numpy's protocol
-        return np.asarray(self.file.attribution[...], dtype=dtype)
+        return np.asarray(self.file.attribution, dtype=dtype)
 
     @property
-    def shape(self) -> tuple[int, ...]:
+    def shape(self) -> tuple[int, int, int, int]:
         """(N,C,h,w)."""
-        return tuple(self.file.attribution.shape)
+        return self.file.attribution.shape
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -84,18 +106,35 @@ class StoredMaps:
         """Map i with target, score, status and the rest."""
         return self.file.row(i)
 
+    def to_xarray(self) -> xarray.Dataset:
+        """The cell as an xarray Dataset, lazily. Needs the extra ``xarray``."""
+        try:
+            import xarray
+
+            importlib.import_module("h5netcdf")  # xarray's engine for these files
+        except ImportError:
+            raise StoreError("xarray is not installed", fix='pip install "xai-framework[xarray]"') from None
+        with MapFile(self.path):  # refuses what reaches outside the file
+            return xarray.open_dataset(self.path, engine="h5netcdf")
+
     def __repr__(self) -> str:
         return f"StoredMaps({self.facts.get('label')!r} on {self.facts.get('backbone')!r}, shape {self.shape})"
 
 
 class Run(Mapping[str, StoredMaps]):
-    """A stored study. ``run["gradcam"]`` gives that method's maps; with several backbones or targets the name is
-    ``label @ backbone, target`` (``select`` finds them by part).
+    """A stored study. ``run["gradcam"]`` gives that method's maps.
+
+    With several backbones or targets the name is ``label @ backbone, target`` (``select`` finds them by part).
     """
 
     def __init__(self, folder: Path, record: Mapping[str, Any], outputs: Path) -> None:
         self.folder, self.record = folder, dict(record)
         self.cells = [StoredMaps(outputs / c["file"], c) for c in record["cells"]]
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Ids of all images, each once, in order."""
+        return tuple(dict.fromkeys(i for cell in self.cells for i in cell.ids))
 
     def select(
         self, label: str | None = None, backbone: str | None = None, target: str | None = None
@@ -106,11 +145,22 @@ class Run(Mapping[str, StoredMaps]):
 
     @cached_property
     def _names(self) -> dict[str, StoredMaps]:
-        labels = [str(c.facts["label"]) for c in self.cells]
-        return {
-            n if labels.count(n) == 1 else f"{n} @ {c.facts['backbone']}, {c.facts['target']}": c
-            for n, c in zip(labels, self.cells, strict=True)
-        }
+        """Each cell by the shortest name that tells it from the others."""
+        forms = [
+            [f["label"] for f in self._facts],
+            [f"{f['label']} @ {f.get('backbone', '')}, {f.get('target', '')}" for f in self._facts],
+            [f"{f['label']} @ {f['file']}" for f in self._facts],
+        ]
+        counts = [Counter(names) for names in forms]
+        shortest = (
+            next((name for name, count in zip(names, counts, strict=True) if count[name] == 1), names[-1])
+            for names in zip(*forms, strict=True)
+        )
+        return dict(zip(shortest, self.cells, strict=True))
+
+    @property
+    def _facts(self) -> list[dict[str, Any]]:
+        return [c.facts for c in self.cells]
 
     def __getitem__(self, name: str) -> StoredMaps:
         if name not in self._names:
@@ -125,27 +175,45 @@ class Run(Mapping[str, StoredMaps]):
 
     def to_xarray(self) -> dict[str, xarray.Dataset]:
         """Each cell as an xarray Dataset, lazily. Needs the extra ``xarray``."""
-        try:
-            import xarray
-        except ImportError:
-            raise StoreError("xarray is not installed", fix='pip install "xai-framework[xarray]"') from None
-        return {name: xarray.open_dataset(maps.path, engine="h5netcdf") for name, maps in self._names.items()}
+        return {name: maps.to_xarray() for name, maps in self._names.items()}
 
     def __repr__(self) -> str:
         return f"Run({self.folder.name!r}: {', '.join(self)})"
 
 
 def open_run(path: str | Path) -> Run:
-    """A study by its folder, its run.json, or a single result file (.h5)."""
+    """A study by its folder, its run.json, or a single result file (.h5). Raises StoreError where it is none."""
     path = Path(path)
-    if path.suffix in (".h5", ".nc") and path.is_file():
+    if path.is_file() and path.name != RECORD:
         with MapFile(path) as file:
-            facts = {"label": path.parent.name.rsplit("-", 1)[0], "id": file.attributes.get("cell", "")}
-        return Run(path, {"cells": [{**facts, "file": path.name, "backbone": "", "target": ""}]}, path.parent)
-    folder = path.parent if path.name == "run.json" else path
-    record = _read(folder / "run.json")
-    outputs = folder.resolve().parent.parent
-    for cell in record["cells"]:
-        if not (outputs / str(cell.get("file", ""))).resolve().is_relative_to(outputs):
-            raise StoreError("names a file outside the outputs folder; refused", where=str(folder / "run.json"))
-    return Run(folder, record, outputs)
+            cell = file.attributes.get("cell", "")
+        facts = {"label": path.parent.name.removesuffix(f"-{cell[:12]}"), "id": cell, "file": path.name}
+        return Run(path, {"cells": [facts]}, path.parent)
+    folder = path.parent if path.name == RECORD else path
+    return Run(folder, read_run(folder), _outputs(folder))
+
+
+def _outputs(folder: Path) -> Path:
+    """The outputs folder that a run folder, ``outputs/runs/<study>``, belongs to."""
+    return folder.resolve().parent.parent
+
+
+def _cell_key(cell: Mapping[str, Any]) -> tuple[str, str, str]:
+    return cell["label"], cell["id"], canonical(cell.get("dataset"))
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One writer at a time, where the disk knows locks."""
+    lock = FileLock(folder / ".run.lock", timeout=60)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise StoreError("is being written by another run", where=str(folder / RECORD), fix="try again") from None
+    except (OSError, NotImplementedError):
+        pass  # no locks here, or not writable, which writing the record will tell
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,13 +1,9 @@
-"""What a result file holds: one cell's rows, readable by h5py and by xarray with either engine."""
+"""How a result file is laid out: one cell's rows, readable by h5py and by xarray with either of its engines."""
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
 
 import h5py
 import numpy as np
@@ -15,132 +11,123 @@ from numpy.typing import NDArray
 
 from xai_framework.core.errors import StoreError
 from xai_framework.core.status import Status
+from xai_framework.store.block import NUMBERS, TEXTS, Block, Columns
 
 SCHEMA = "xai-maps/1"
-TEXTS = ("image_id", "content", "target_name", "prediction_name", "label", "reason")
-LONGEST_ID = 255
+RESERVED = ("Conventions", "schema", "cell", "identity")
+"""Attributes that the store sets itself."""
+
+Grid = tuple[int, int, int]
+"""(C,h,w) of one map."""
+
+# Chunks of the columns: large enough that a shard is one chunk, small enough to be read in parts.
+_ROWS = 1 << 16
+
+# netCDF's mark of a dimension that has no coordinates.
+_BARE = "This is a netCDF dimension but not a netCDF variable. {:9d}"
 
 
-@dataclass(frozen=True)
-class Block:
-    """n rows of one cell, in order. A row is known by (id, content).
-
-    ``attribution`` (n,C,h,w) float32, NaN where there is no map; ``status`` int8 (core.Status) with its ``reason``;
-    ``target`` (-1 unknown) with its name, ``score`` and ``probability``; the backbone's ``prediction``; the true
-    ``label`` as text; ``view`` (n,4) x0 y0 x1 y1 of the input in the photograph, ``image_size`` and ``input_size``
-    (n,2) height, width.
-    """
-
-    ids: tuple[str, ...]
-    contents: tuple[str, ...]
-    attribution: NDArray[np.float32]
-    status: NDArray[np.int8]
-    reason: tuple[str, ...]
-    target: NDArray[np.int64]
-    target_name: tuple[str, ...]
-    score: NDArray[np.float32]
-    probability: NDArray[np.float32]
-    prediction: NDArray[np.int64]
-    prediction_name: tuple[str, ...]
-    prediction_probability: NDArray[np.float32]
-    label: tuple[str, ...]
-    view: NDArray[np.float64]
-    image_size: NDArray[np.int32]
-    input_size: NDArray[np.int32]
-
-    def __post_init__(self) -> None:
-        for i in self.ids:
-            if len(i.encode()) > LONGEST_ID or "\x00" in i:
-                raise StoreError(f"image id {i[:40]!r} is longer than {LONGEST_ID} bytes or holds a NUL character")
-
-    @property
-    def keys(self) -> list[tuple[str, str]]:
-        """(id, content) of each row."""
-        return list(zip(self.ids, self.contents, strict=True))
-
-
-def canonical(value: object) -> str:
-    """One text for equal data: sorted keys, no spaces, no NaN."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-
-
-def cell_id(identity: Mapping[str, Any]) -> str:
-    """sha256 of a cell's identity."""
-    return hashlib.sha256(canonical(identity).encode()).hexdigest()
-
-
-def file_bytes(
-    rows: Mapping[str, Any],
-    attribution: NDArray[np.float32] | tuple[list[tuple[int, bytes]], tuple[int, int, int]],
-    attributes: Mapping[str, str],
-) -> bytes:
-    """A whole file, built in memory: a full disk then costs an error, not a broken file.
-
-    ``attribution`` is an array, or raw chunks (filter mask, bytes) with their grid (C,h,w), copied as they are.
-    ``rows`` are the other variables by name, texts as lists of str.
-    """
-    grid = attribution[1] if isinstance(attribution, tuple) else attribution.shape[1:]
-    count = len(rows["image_id"])
+def shard_bytes(block: Block, attributes: Mapping[str, str]) -> memoryview:
+    """A whole file, built in memory: a full disk then costs an error, not a broken file or a crash inside HDF5."""
     buffer = io.BytesIO()
-    with h5py.File(buffer, "w", track_order=False) as file:
-        file.attrs.update({"Conventions": "CF-1.11", "schema": SCHEMA, **attributes})
-        image = _scale(file, "image", np.arange(count, dtype=np.int64), "row")
-        channel = _scale(file, "channel", np.arange(grid[0], dtype=np.int32), "channel of the map")
-        y, x = (
-            _scale(file, n, _centres(grid[k], rows["input_size"], k - 1), "centre in input pixels")
-            for n, k in (("y", 1), ("x", 2))
-        )
-        _scale(file, "corner", np.arange(4, dtype=np.int32), "x0 y0 x1 y1")
-        _scale(file, "side", np.arange(2, dtype=np.int32), "height width")
-        maps = file.create_dataset(
-            "attribution", (count, *grid), "f4", chunks=(1, *grid), fletcher32=True, fillvalue=np.float32(np.nan)
-        )
-        if isinstance(attribution, tuple):
-            for i, (mask, raw) in enumerate(attribution[0]):
-                maps.id.write_direct_chunk((i, 0, 0, 0), raw, mask)
-        else:
-            maps[...] = attribution
-        for axis, scale in enumerate((image, channel, y, x)):
-            maps.dims[axis].attach_scale(scale)
-        maps.attrs.update({"long_name": "raw signed attribution on the method's own grid"})
-        for name, values in rows.items():
-            _variable(file, name, values)
-    return buffer.getvalue()
+    with h5py.File(buffer, "w") as file:
+        maps = create(file, block.columns, block.attribution.shape[1:], attributes)
+        maps[...] = block.attribution
+    return buffer.getbuffer()
 
 
-def _scale(file: h5py.File, name: str, values: NDArray[Any], text: str) -> h5py.Dataset:
-    data = file.create_dataset(name, data=values)
-    data.make_scale(name)
-    data.attrs["long_name"] = text
-    return data
+def create(file: h5py.File, columns: Columns, grid: Grid, attributes: Mapping[str, str]) -> h5py.Dataset:
+    """Write everything but the maps into an empty file; returns the ``attribution`` variable to be filled.
+
+    The same arguments give the same bytes: nothing in the file tells when or where it was made.
+    """
+    rows = len(columns["image_id"])
+    file.attrs.update({"Conventions": "CF-1.11", "schema": SCHEMA})
+    file.attrs.update({k: _plain(v) for k, v in attributes.items()})
+    _coordinates(file, columns["input_size"], rows, grid)
+    # Not compressed: float maps shrink by a seventh at a tenth of the speed.
+    maps = file.create_dataset(
+        "attribution", (rows, *grid), "<f4", chunks=(1, *grid), fletcher32=True, fillvalue=np.float32(np.nan)
+    )
+    _attach(file, maps, "image", "channel", "y", "x")
+    maps.attrs["long_name"] = "attribution: raw, signed, on the method's own grid"
+    maps.attrs["coordinates"] = "image_id label target_name status"
+    maps.attrs["ancillary_variables"] = "status reason"
+    for name in TEXTS:
+        _text(file, name, columns[name])
+    for name, (kind, shape) in NUMBERS.items():
+        chunk = (min(rows, _ROWS), *shape)
+        made = file.create_dataset(name, data=np.asarray(columns[name], kind), chunks=chunk, fletcher32=True)
+        _attach(file, made, "image", *{(): (), (4,): ("corner",), (2,): ("side",)}[shape])
+    file["status"].attrs["flag_values"] = np.array([int(s) for s in Status], dtype="<i1")
+    file["status"].attrs["flag_meanings"] = " ".join(s.name for s in Status)
+    file["view"].attrs["long_name"] = "x0 y0 x1 y1 of the model's input, in photograph pixels"
+    for name in ("image_size", "input_size"):
+        file[name].attrs["long_name"] = f"height and width of the {'photograph' if name == 'image_size' else 'input'}"
+    return maps
 
 
-def _centres(count: int, sizes: NDArray[np.int32], axis: int) -> NDArray[np.float64]:
-    """Cell centres in input pixels; plain numbers where inputs differ in size or are unknown."""
-    known = {int(s) for s in np.asarray(sizes).reshape(-1, 2)[:, axis] if s > 0}
-    side = known.pop() if len(known) == 1 else count
-    return (np.arange(count) + 0.5) * side / count
+def blank_chunk(grid: Grid) -> tuple[int, bytes]:
+    """(filter mask, stored bytes) of a map that is all NaN."""
+    with h5py.File(io.BytesIO(), "w") as file:
+        maps = file.create_dataset("attribution", (1, *grid), "<f4", chunks=(1, *grid), fletcher32=True)
+        maps[...] = np.nan
+        file.flush()
+        mask, raw = maps.id.read_direct_chunk((0, 0, 0, 0))
+        return mask, bytes(raw)
 
 
-def _variable(file: h5py.File, name: str, values: Any) -> None:  # noqa: ANN401 - texts or an array
-    if name in TEXTS:
-        encoded = [v.encode() for v in values]
-        width = max([1, *map(len, encoded)])
-        kind = h5py.string_dtype("utf-8", width)
-        data = np.array(encoded, dtype=f"S{width}").astype(kind)
-        made = file.create_dataset(name, data=data, dtype=kind, chunks=data.shape, fletcher32=True)
-    else:
-        made = file.create_dataset(name, data=values, chunks=values.shape, fletcher32=True)
-    made.dims[0].attach_scale(file["image"])
-    if made.ndim == 2:
-        made.dims[1].attach_scale(file["corner" if made.shape[1] == 4 else "side"])
-    if name == "status":
-        made.attrs["flag_values"] = np.array([int(s) for s in Status], dtype=np.int8)
-        made.attrs["flag_meanings"] = " ".join(s.name for s in Status)
+def decode_texts(values: NDArray[np.bytes_]) -> list[str]:
+    """Texts of a column of characters (n, bytes)."""
+    joined = np.ascontiguousarray(values).view(f"S{values.shape[1]}")[:, 0]
+    return [v.decode("utf-8", "replace") for v in joined.tolist()]
 
 
-def variables(block: Block) -> dict[str, Any]:
-    """All variables of a block but the maps, by their names in the file."""
-    names = {"ids": "image_id", "contents": "content"}
-    found = {names.get(k, k): getattr(block, k) for k in Block.__dataclass_fields__ if k != "attribution"}
-    return {k: list(v) if k in TEXTS else v for k, v in found.items()}
+def check_attributes(attributes: Mapping[str, str]) -> None:
+    """Raises StoreError for attributes that the store sets itself, or that are no text."""
+    for name, value in attributes.items():
+        if name in RESERVED or not isinstance(value, str):
+            raise StoreError(f"attribute {name!r} is {'reserved' if name in RESERVED else 'no text'}")
+
+
+def _coordinates(file: h5py.File, input_size: NDArray[np.int32], rows: int, grid: Grid) -> None:
+    known = {(int(h), int(w)) for h, w in input_size.tolist() if h > 0 and w > 0}
+    size = known.pop() if len(known) == 1 else None
+    file["image"], file["image"].attrs["long_name"] = np.arange(rows, dtype="<i8"), "row"
+    file["channel"], file["channel"].attrs["long_name"] = np.arange(grid[0], dtype="<i4"), "channel of the map"
+    for name, count, side in (("y", grid[1], size and size[0]), ("x", grid[2], size and size[1])):
+        # where inputs differ in size, or none could be read, there is only the map's own grid to count in
+        file[name] = (np.arange(count, dtype="<f8") + 0.5) * ((side or count) / count)
+        file[name].attrs["long_name"] = f"centre in {'input pixels' if side else 'map cells'}"
+        file[name].attrs["axis"] = name.upper()
+    for name in ("image", "channel", "y", "x"):
+        file[name].make_scale(name)
+    _bare_dimension(file, "corner", 4)
+    _bare_dimension(file, "side", 2)
+
+
+def _bare_dimension(file: h5py.File, name: str, size: int) -> None:
+    if name not in file:
+        file.create_dataset(name, (size,), ">f4").make_scale(_BARE.format(size))
+
+
+def _text(file: h5py.File, name: str, values: list[str]) -> None:
+    """Characters (n, bytes): the one form of text that has a checksum and that both engines of xarray read as str."""
+    encoded = [_plain(v).encode() for v in values]
+    width = max(1, *map(len, encoded))
+    characters = np.array(encoded, dtype=f"S{width}").view("S1").reshape(len(values), width)
+    chunk = (min(len(values), _ROWS), width)
+    made = file.create_dataset(name, data=characters, chunks=chunk, fletcher32=True)
+    made.attrs["_Encoding"] = "utf-8"
+    _bare_dimension(file, f"string{width}", width)
+    _attach(file, made, "image", f"string{width}")
+
+
+def _attach(file: h5py.File, made: h5py.Dataset, *names: str) -> None:
+    for axis, name in enumerate(names):
+        made.dims[axis].attach_scale(file[name])
+
+
+def _plain(text: str) -> str:
+    """HDF5 texts end at a NUL, and a lone surrogate is no Unicode: both become a question mark."""
+    return text.replace("\x00", "?").encode("utf-8", "replace").decode()

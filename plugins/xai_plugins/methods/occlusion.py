@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 class Occlusion(Explainer):
     """S(x) - S(x with a window filled), in units of the score: how much the score needs what the window hides.
 
-    ``average`` spreads each drop over its window and averages where windows overlap, (B,1,H,W); ``grid`` gives the
-    drops by position, (B,1,rows,columns). Windows start every ``stride`` pixels until one reaches the far edge; the
-    last one is cut there. A stride beyond the window leaves pixels that no window covers: they stay 0.
+    Equation: none is given in section 4.2, this is its text. ``average`` gives each pixel the mean drop of the windows
+    that cover it, (B,1,H,W); ``grid`` the drops by position, (B,1,rows,columns). Windows start every ``stride`` pixels
+    from the top left, 1 + ceil((size - window) / stride) a side: the last one reaches the far edge and is cut there.
     """
 
     window: int = param(32, ge=1, le=4096, doc="side of the square window, in input pixels")
@@ -27,7 +27,7 @@ class Occlusion(Explainer):
     output: Literal["average", "grid"] = param("average", doc="drops averaged over covering windows, or by position")
 
     def __post_init__(self) -> None:
-        """Also holds the two sizes together."""
+        """Raises ConfigError where pixels between windows would get no value."""
         super().__post_init__()
         if self.stride > self.window and self.output == "average":
             raise ConfigError(
@@ -38,7 +38,7 @@ class Occlusion(Explainer):
 
     @classmethod
     def example(cls) -> Self:
-        """Few windows, also on small inputs."""
+        """Few windows on small inputs."""
         return cls(window=8, stride=8)
 
     def needs(self, about: Shape) -> tuple[Ask, ...]:
@@ -63,7 +63,7 @@ class Occlusion(Explainer):
         for k, (top, left, bottom, right) in enumerate(boxes):
             total[:, :, top:bottom, left:right] += drops[:, k, None, None, None]
             covering[top:bottom, left:right] += 1
-        return total / covering.clamp(min=1)
+        return total / covering
 
     def _positions(self, height: int, width: int) -> tuple[int, int]:
         """How many windows stand below and beside one another."""

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 class SmoothGrad(Sampled):
     """1/n sum_k M(x + N(0, sigma^2)), shaped like the inner method's map: a map averaged over noisy copies.
 
-    ``statistic`` turns it into the sum, the mean of squares (SmoothGrad-squared) or the variance over copies
-    (VarGrad, divided by n). All instances with the same noise see the same copies.
+    Equation: the one of section 3. ``statistic`` turns it into the sum, the mean of squares (SmoothGrad-squared) or
+    the variance over copies (VarGrad, divided by n). All instances with the same noise see the same copies.
     """
 
     inner: Explainer = param(Gradient(), doc="the method run on each noisy copy")
@@ -69,10 +69,7 @@ class SmoothGrad(Sampled):
 
     def combine(self, draws: Moments) -> Tensor:
         """The chosen statistic over all copies."""
-        if self.statistic == "square":
-            combined = draws.mean_square
-        else:
-            combined = {"mean": draws.mean, "sum": draws.sum, "variance": draws.variance}[self.statistic]
+        combined: Tensor = getattr(draws, "mean_square" if self.statistic == "square" else self.statistic)
         return reduce_channels(combined, self.reduce) if self.reduce_when == "after" else combined
 
     def _noisy(self, stream: Rng) -> Callable[[Tensor], Tensor]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from xai_framework.core import About, ClassTarget, Probe
-from xai_plugins.targets.index import index_of
+from xai_plugins.targets.index import index_of, rows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,5 +19,4 @@ class Label(ClassTarget):
 
     def choose(self, outputs: Tensor, about: Sequence[About], probe: Probe) -> Tensor:
         """(B,K) -> (B,). Raises TargetError where an image has no label, or one the backbone does not know."""
-        chosen = [index_of(a.label, a.classes, outputs.shape[1], f"label of {a.id}") for a in about]
-        return outputs.new_tensor(chosen).long()
+        return rows([index_of(a.label, a.classes, outputs.shape[1], f"label of {a.id}") for a in about], outputs)

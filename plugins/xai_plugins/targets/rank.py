@@ -1,4 +1,7 @@
-"""Targets by rank of the backbone's own prediction."""
+"""Targets by rank of the backbone's own prediction.
+
+Each rank is one target under one name, however it was asked for, so that its maps are stored once.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +22,22 @@ class Rank(ClassTarget):
     caption: ClassVar[str] = "rank{rank}"
     rank: int = param(0, ge=0, le=100_000, doc="place in the prediction, from 0")
 
+    def expanded(self) -> tuple[ClassTarget, ...]:  # type: ignore[override]
+        """Rank 0 is ``predicted``."""
+        return (self,) if self.rank else (Predicted(of=self.of),)
+
     def check(self, labels: tuple[str, ...], classes: int) -> None:
         """There must be that many classes."""
         if self.rank >= classes:
-            raise TargetError(f"rank {self.rank} of {classes} classes", where="target.rank", fix=f"0..{classes - 1}")
+            raise TargetError(
+                f"there is no rank {self.rank} among {classes} classes",
+                where="target.rank",
+                fix=f"use 0..{classes - 1}",
+            )
 
     def choose(self, outputs: Tensor, about: Sequence[About], probe: Probe) -> Tensor:
         """(B,K) -> (B,); of equal outputs the lower index comes first."""
+        self.check((), outputs.shape[1])
         return outputs.sort(dim=1, descending=True, stable=True).indices[:, self.rank]
 
 
@@ -40,7 +52,11 @@ class Predicted(ClassTarget):
 
 @dataclass(frozen=True)
 class SecondBest(ClassTarget):
-    """The runner-up of the prediction."""
+    """The runner-up of the prediction: stands for ``rank`` 1."""
+
+    def expanded(self) -> tuple[ClassTarget, ...]:  # type: ignore[override]
+        """Rank 1."""
+        return (Rank(of=self.of, rank=1),)
 
     def check(self, labels: tuple[str, ...], classes: int) -> None:
         """There must be two classes."""
@@ -53,15 +69,19 @@ class SecondBest(ClassTarget):
 
 @dataclass(frozen=True)
 class TopK(ClassTarget):
-    """The k best classes, one target each: stands for ``rank`` 0 to k-1."""
+    """The k best classes, one target each: stands for ``predicted`` and ``rank`` 1 to k-1."""
 
     k: int = param(3, ge=1, le=1000, doc="how many classes")
 
     def expanded(self) -> tuple[ClassTarget, ...]:  # type: ignore[override]
-        """One rank each; rank 0 is the same target as ``predicted``, under the same name."""
-        first: tuple[ClassTarget, ...] = (Predicted(of=self.of),)
-        return first + tuple(Rank(of=self.of, rank=r) for r in range(1, self.k))
+        """One target a rank."""
+        return tuple(target for r in range(self.k) for target in Rank(of=self.of, rank=r).expanded())
+
+    def check(self, labels: tuple[str, ...], classes: int) -> None:
+        """There must be k classes."""
+        if self.k > classes:
+            raise TargetError(f"there are no {self.k} classes", where="target.k", fix=f"use at most {classes}")
 
     def choose(self, outputs: Tensor, about: Sequence[About], probe: Probe) -> Tensor:
-        """Not asked: it is expanded first."""
-        raise TargetError("top_k stands for several targets", fix="use rank, or let the planner expand it")
+        """Not asked: it is expanded first. Raises TargetError."""
+        raise TargetError("top_k stands for several targets", where="target", fix="give rank instead")

@@ -1,0 +1,62 @@
+"""Writes the pages that the plugins themselves know best: docs/methods.md and docs/plugins.md.
+
+``python docs/generate.py`` writes them, ``--check`` only says whether they are up to date.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from xai_framework.registry import Registry, Schema
+
+HERE = Path(__file__).parent
+
+
+def table(schema: Schema) -> str:
+    """Parameters as a Markdown table."""
+    if not schema.params:
+        return "No parameters.\n"
+    rows = ["| parameter | type | default | range | meaning |", "|---|---|---|---|---|"]
+    for p in schema.params:
+        default = "required" if p.required else p.default["name"] if isinstance(p.default, dict) else p.default
+        kind = p.type_text.replace("|", "\\|")
+        rows.append(f"| `{p.name}` | {kind} | {default} | {p.range} | {p.doc} |")
+    return "\n".join(rows) + "\n"
+
+
+def section(schema: Schema) -> str:
+    """One plugin."""
+    traits = ["draws random numbers"] if schema.stochastic else []
+    traits += [] if schema.class_specific or schema.kind != "method" else ["the same map for every target"]
+    head = f"## {schema.name}\n\n"
+    source = f"{schema.headline}\n\n" if schema.kind == "method" else ""
+    doc = "\n".join(line.strip() for line in schema.doc.splitlines())
+    note = f"\n\n({'; '.join(traits)})" if traits else ""
+    return f"{head}{source}{doc}{note}\n\n{table(schema)}"
+
+
+def pages() -> dict[str, str]:
+    """File name -> text."""
+    registry = Registry()
+    methods = "\n".join(section(s) for s in registry.schemas("method"))
+    others = []
+    for kind in ("backbone", "dataset", "target", "renderer"):
+        others.append(f"# {kind.capitalize()}s\n\n" + "\n".join(section(s) for s in registry.schemas(kind)))
+    note = "Made by `python docs/generate.py` from the plugins themselves.\n\n"
+    return {"methods.md": f"# Methods\n\n{note}{methods}", "plugins.md": f"{note}{chr(10).join(others)}"}
+
+
+def main() -> int:
+    """Write or check."""
+    stale = [n for n, text in pages().items() if not (HERE / n).is_file() or (HERE / n).read_text("utf-8") != text]
+    if "--check" in sys.argv[1:]:
+        print("\n".join(f"docs/{n} is out of date; run python docs/generate.py" for n in stale))
+        return 1 if stale else 0
+    for name, text in pages().items():
+        (HERE / name).write_text(text, "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,134 @@
+"""Small networks in the styles that break attribution tools: in-place ReLU, functions, sums in place, reuse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from xai_framework.core.adapter import ModelAdapter
+from xai_framework.core.preprocess import Preprocess
+
+CLASSES = ("ant", "bee", "cow", "dog", "elk")
+
+
+class VggLike(nn.Module):
+    """Convolution, batch norm and ReLU modules; ``last`` is the batch norm that an in-place ReLU overwrites."""
+
+    last = "features.5"
+
+    def __init__(self, inplace: bool = True) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 6, 3, padding=1),
+            nn.BatchNorm2d(6),
+            nn.ReLU(inplace),
+            nn.MaxPool2d(2),
+            nn.Conv2d(6, 8, 3, padding=1),
+            nn.BatchNorm2d(8),
+            nn.ReLU(inplace),
+            nn.Dropout(0.5),
+        )
+        self.classifier = nn.Linear(8, len(CLASSES))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B,3,H,W) -> (B,5)."""
+        out: Tensor = self.classifier(self.features(x).mean((2, 3)))
+        return out
+
+
+class Residual(nn.Module):
+    """ReLU as a function; ``last`` is the batch norm that the shortcut is added to in place."""
+
+    last = "bn2"
+
+    def __init__(self, inplace: bool = True) -> None:
+        super().__init__()
+        self.inplace = inplace
+        self.stem = nn.Conv2d(3, 8, 3, stride=2, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(8)
+        self.conv = nn.Conv2d(8, 8, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(8)
+        self.fc = nn.Linear(8, len(CLASSES))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B,3,H,W) -> (B,5)."""
+        x = F.relu(self.bn1(self.stem(x)), inplace=self.inplace)
+        out: Tensor = self.bn2(self.conv(x))
+        if self.inplace:
+            out += x
+        else:
+            out = out + x
+        out = self.fc(F.relu(out, inplace=self.inplace).mean((2, 3)))
+        return out
+
+
+class Reused(nn.Module):
+    """One ReLU and one convolution used several times, inputs changed in place, logits in a tuple."""
+
+    last = "head"
+
+    def __init__(self, inplace: bool = True) -> None:
+        super().__init__()
+        self.inplace = inplace
+        self.stem = nn.Conv2d(3, 6, 3, stride=2, padding=1)
+        self.again = nn.Conv2d(6, 6, 3, padding=1)
+        self.act = nn.ReLU(inplace)
+        self.head = nn.Conv2d(6, 7, 1)
+        self.fc = nn.Linear(7, len(CLASSES))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(B,3,H,W) -> (B,5) and the features."""
+        x = x.mul_(0.5) if self.inplace else x * 0.5
+        x = self.act(self.stem(x))
+        x = self.act(self.again(self.act(self.again(x))))
+        features = self.act(self.head(x))
+        return self.fc(features.mean((2, 3))), features
+
+
+NETWORKS: dict[str, Callable[[bool], nn.Module]] = {"vgg_like": VggLike, "residual": Residual, "reused": Reused}
+
+
+@dataclass(frozen=True)
+class TinyAdapter(ModelAdapter):
+    """A backbone of the kit: 16 x 16 inputs, five classes, random weights of a fixed seed. Not registered."""
+
+    network: str = "vgg_like"
+    inplace: bool = True
+
+    def load(self) -> nn.Module:
+        """The network, with batch norm statistics that are not the identity."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(1)
+            model = NETWORKS[self.network](self.inplace)
+            for module in model.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.running_mean = 0.1 * torch.randn(module.num_features)
+                    module.running_var = 0.5 + torch.rand(module.num_features)
+        return model
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """To 16 x 16, pixels moved to [-2, 2]."""
+        return Preprocess(resize=16, crop=(16, 16), mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Five animals."""
+        return CLASSES
+
+    def last_layer(self) -> str:
+        """A layer whose output the network overwrites."""
+        return str(self.model.last)
+
+    def twin(self) -> TinyAdapter:
+        """The same network and weights without any operation in place."""
+        return TinyAdapter(self.network, inplace=False)
+
+
+def tiny_models() -> tuple[TinyAdapter, ...]:
+    """The networks methods are checked on."""
+    return tuple(TinyAdapter(name) for name in NETWORKS)
