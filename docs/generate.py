@@ -1,6 +1,7 @@
 """Writes the pages that the plugins themselves know best: docs/methods.md and docs/plugins.md.
 
-``python docs/generate.py`` writes them, ``--check`` only says whether they are up to date.
+``python docs/generate.py`` writes them, ``--check`` only says whether they are up to date, ``--picture`` draws the
+README's picture.
 """
 
 from __future__ import annotations
@@ -47,8 +48,31 @@ def pages() -> dict[str, str]:
     return {"methods.md": f"# Methods\n\n{note}{methods}", "plugins.md": f"{note}{chr(10).join(others)}"}
 
 
+def picture() -> None:
+    """The README's picture: six ways to explain four embedded pictures."""
+    import xai_framework as xai
+    from xai_plugins.datasets.shapes import Shapes
+
+    smooth = {"name": "smoothgrad", "samples": 25}
+    result = xai.explain(
+        [Shapes(images=8, objects=2)[i].image for i in (1, 2, 5)],
+        {
+            "gradient": "gradient",
+            "smoothgrad": smooth,
+            "vargrad": {**smooth, "statistic": "variance", "reduce": "sum"},
+            "gradcam": "gradcam",
+            "smoothgrad(gradcam)": {**smooth, "inner": "gradcam"},
+            "occlusion": {"name": "occlusion", "window": 16, "stride": 8},
+        },
+    )
+    result.picture(size=144).save(HERE / "images" / "quickstart.png")
+
+
 def main() -> int:
     """Write or check."""
+    if "--picture" in sys.argv[1:]:
+        picture()
+        return 0
     stale = [n for n, text in pages().items() if not (HERE / n).is_file() or (HERE / n).read_text("utf-8") != text]
     if "--check" in sys.argv[1:]:
         print("\n".join(f"docs/{n} is out of date; run python docs/generate.py" for n in stale))
