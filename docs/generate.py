@@ -49,9 +49,10 @@ def pages() -> dict[str, str]:
 
 
 def picture() -> None:
-    """The README's picture: six ways to explain four embedded pictures."""
-    import xai_framework as xai
+    """The README's picture: six ways to explain three embedded pictures."""
     from xai_plugins.datasets.shapes import Shapes
+
+    import xai_framework as xai
 
     smooth = {"name": "smoothgrad", "samples": 25}
     result = xai.explain(
@@ -65,7 +66,7 @@ def picture() -> None:
             "occlusion": {"name": "occlusion", "window": 16, "stride": 8},
         },
     )
-    result.picture(size=144).save(HERE / "images" / "quickstart.png")
+    result.picture(size=144).save(HERE / "images" / "quickstart.jpg", quality=90)
 
 
 def main() -> int:

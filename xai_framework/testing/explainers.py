@@ -265,12 +265,12 @@ CHECKS: dict[str, Callable[[Bench], None]] = {
         leaves_no_trace_after_a_wrong_target,
         leaves_no_trace_after_a_failing_module,
         works_in_any_grad_mode,
+        is_not_fooled_by_operations_in_place,
         is_the_same_alone_and_in_a_batch,
         is_the_same_planned_and_alone,
         writes_into_no_answer,
         follows_the_seed,
         follows_the_target,
-        is_not_fooled_by_operations_in_place,
         survives_a_constant_model,
         works_inside_smoothgrad,
     )

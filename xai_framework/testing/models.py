@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from xai_framework.core import param
 from xai_framework.core.adapter import ModelAdapter
 from xai_framework.core.preprocess import Preprocess
 
@@ -89,15 +91,16 @@ class Reused(nn.Module):
         return self.fc(features.mean((2, 3))), features
 
 
-NETWORKS: dict[str, Callable[[bool], nn.Module]] = {"vgg_like": VggLike, "residual": Residual, "reused": Reused}
+Network = Literal["vgg_like", "residual", "reused"]
+NETWORKS: dict[Network, Callable[[bool], nn.Module]] = {"vgg_like": VggLike, "residual": Residual, "reused": Reused}
 
 
 @dataclass(frozen=True)
 class TinyAdapter(ModelAdapter):
     """A backbone of the kit: 16 x 16 inputs, five classes, random weights of a fixed seed. Not registered."""
 
-    network: str = "vgg_like"
-    inplace: bool = True
+    network: Network = param("vgg_like", doc="which of the networks of this module")
+    inplace: bool = param(True, doc="whether it works in place")
 
     def load(self) -> nn.Module:
         """The network, with batch norm statistics that are not the identity."""
