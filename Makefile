@@ -10,7 +10,7 @@ demo: $(STAMP)
 	$(BIN)/xai run experiment=quickstart
 
 test: $(DEV_STAMP) lint types
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 lint: $(DEV_STAMP)
 	$(BIN)/ruff check

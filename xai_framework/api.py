@@ -143,7 +143,8 @@ class Explanation(Mapping[str, NDArray[np.float32]]):
         row = [photograph]
         for block in self._blocks.values():
             attribution = block.attribution[i]
-            row.append(drawer.render(photograph, attribution, Scale.of(attribution, percentile=99.5), Status(int(block.status[i]))))
+            scale = Scale.of(attribution, percentile=99.5)  # a few extreme pixels would make all others pale
+            row.append(drawer.render(photograph, attribution, scale, Status(int(block.status[i]))))
         return row
 
     def save(self, path: str | Path) -> Path:

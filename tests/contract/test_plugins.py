@@ -13,6 +13,7 @@ from xai_framework.testing import TinyAdapter, check_adapter, check_explainer, c
 from xai_framework.testing.documented import check_documented
 
 REGISTRY = Registry()
+LARGER = {"occlusion": {"window": 48, "stride": 48}}  # parameters that are cheap on larger inputs too
 
 
 @pytest.mark.parametrize("name", REGISTRY.names("method"))
@@ -34,7 +35,7 @@ def test_backbone(name: str) -> None:
 def test_method_on_the_embedded_backbones(method: str, backbone: str) -> None:
     adapter = REGISTRY.load("backbone", backbone).example()
     assert isinstance(adapter, ModelAdapter)
-    check_explainer(REGISTRY.load("method", method), [adapter])  # type: ignore[arg-type]
+    check_explainer(REGISTRY.load("method", method).example().replace(**LARGER.get(method, {})), [adapter])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", REGISTRY.names("renderer"))

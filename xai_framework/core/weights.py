@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -72,7 +73,9 @@ def _read(path: Path) -> dict[str, Tensor]:
     import torch
 
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # remarks on unusual pickles; what is refused is refused below
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(_unsafe(str(error)), where=str(path), fix=_CONVERT) from None
     except (RuntimeError, EOFError, ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
@@ -117,7 +120,7 @@ def _read_npz(path: Path) -> dict[str, Tensor]:
 
     try:
         with np.load(path, allow_pickle=False) as file:
-            return {k: torch.from_numpy(np.ascontiguousarray(file[k])) for k in file.files}
+            return {k: torch.from_numpy(np.array(file[k], order="C")) for k in file.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise WeightsError(f"is no intact .npz of arrays ({_line(error)})", where=str(path)) from None
 

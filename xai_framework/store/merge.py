@@ -15,6 +15,7 @@ import numpy as np
 from xai_framework.core.errors import StoreError
 from xai_framework.store.atomic import stream_atomic
 from xai_framework.store.block import Key
+from xai_framework.store.damage import damaged
 from xai_framework.store.identity import file_digest
 from xai_framework.store.reader import MapFile
 from xai_framework.store.schema import RESERVED, Grid, blank_chunk, create
@@ -59,24 +60,6 @@ def merge_shards(path: Path, keys: Sequence[Key], shards: Mapping[Path, str], wh
             mask, raw = blank_chunk(grid) if source.grid != grid else files[source.path].chunk(row)
             maps.id.write_direct_chunk((position, 0, 0, 0), raw, mask)
             stream.check()
-
-
-def damaged(shard: Path) -> StoreError:
-    """The error for a shard whose checksum is wrong; names the images where it can."""
-    return StoreError(
-        f"does not match its checksum{_whose(shard)}",
-        where=str(shard),
-        fix="run 'xai verify --repair' and then the same command again; only its rows are computed anew",
-    )
-
-
-def _whose(shard: Path) -> str:
-    try:
-        with MapFile(shard) as file:
-            ids = file.attribution.damaged()
-    except StoreError:
-        return ""
-    return f" (map of {', '.join(map(repr, ids[:5]))})" if ids else ""
 
 
 def _source(file: MapFile, wanted: Mapping[Key, int]) -> _Source:

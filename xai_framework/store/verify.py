@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from xai_framework.core.errors import StoreError
 from xai_framework.store.atomic import is_abandoned, is_temporary
 from xai_framework.store.block import Key
+from xai_framework.store.damage import damaged
 from xai_framework.store.identity import cell_id, file_digest
 from xai_framework.store.journal import NAME_DIGITS, Entry, Journal, entry_of
-from xai_framework.store.merge import damaged
 from xai_framework.store.reader import MapFile
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def _foreign(file: MapFile, cell: str) -> str:
 def _merged_problems(path: Path, cell: CellStore) -> Iterator[Problem]:
     mark = cell.merged_mark(path)
     if mark is None:
-        yield Problem(path.name, "its checksum is unknown", path)
+        yield Problem(path.name, "its checksum is unknown; the next run makes it anew")
         return
     if mark.get("sha256") != file_digest(path):
         yield Problem(path.name, damaged(path).what, path)
@@ -124,9 +124,11 @@ def _merged_problems(path: Path, cell: CellStore) -> Iterator[Problem]:
     try:
         with MapFile(path) as file:
             what = _foreign(file, cell.id)
-            if not what and mark.get("source") != cell.source_of(file.keys):
-                what = "was made of other shards than there are now"
+            stale = mark.get("source") != cell.source_of(file.keys)
     except StoreError as error:
-        what = error.what
+        what, stale = error.what, False
     if what:
         yield Problem(path.name, what, path)
+    elif stale:
+        # sound in itself, and perhaps the only copy left
+        yield Problem(path.name, "was made of other shards than there are now; the next run makes it anew")

@@ -71,12 +71,12 @@ def shows_no_heat_without_evidence(renderer: Renderer) -> None:
 def is_the_same_each_time(renderer: Renderer) -> None:
     """The same picture for the same map; photograph and map stay as they are."""
     photograph, values = _photograph(), _values((1, 7, 7))
-    before = photograph.tobytes(), values.copy()
-    first = renderer.render(photograph, values, Scale.of(values))
-    second = renderer.render(photograph, values, Scale.of(values))
+    given, scale = values.copy(), Scale.of(values)
+    first = renderer.render(photograph, given, scale)
+    hold(photograph.tobytes() == _photograph().tobytes(), "writes into the photograph")
+    hold(np.array_equal(values, given), "writes into the map")
+    second = renderer.render(photograph, values, scale)
     hold(_pixels(first) == _pixels(second), "draws another picture the second time")
-    hold(photograph.tobytes() == before[0], "writes into the photograph")
-    hold(np.array_equal(values, before[1]), "writes into the map")
 
 
 def _draw(renderer: Renderer, attribution: NDArray[Any], status: Status = Status.ok) -> Image.Image:
@@ -107,9 +107,9 @@ CHECKS: dict[str, Callable[[Renderer], None]] = {
     check.__name__.replace("_", " "): check
     for check in (
         draws_any_map,
+        is_the_same_each_time,
         draws_any_magnitude,
         shows_the_sign,
         shows_no_heat_without_evidence,
-        is_the_same_each_time,
     )
 }
