@@ -88,7 +88,12 @@ def finish(study: Plan, folder: Path, outputs: str, command: Sequence[str], jobs
     united = write_run(folder, record)
     earlier = len(united["cells"]) - len(cells)
     if earlier > 0:
-        print(f"study {folder.name!r} also holds {earlier} cells of earlier commands (listed in {folder / 'run.json'})")
+        labels = sorted({c["label"] for c in united["cells"]} - {c["label"] for c in cells})
+        print(
+            f"study {folder.name!r} also holds {earlier} cells of earlier commands"
+            + (f" ({', '.join(labels)})" if labels else " with other parameters, images or weights")
+            + "; another study=NAME keeps them apart"
+        )
     return record
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -277,3 +278,45 @@ def test_explain_one_picture(folder: Path, capsys: pytest.CaptureFixture[str]) -
     assert "circle" in page.read_text("utf-8")
     assert main(["explain", "photo.pgn"]) == 1
     assert main(["verify"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("xai r", ["run"]),
+        ("xai show me", ["method", "metric"]),
+        ("xai show method sm", ["smoothgrad"]),
+        ("xai list back", ["backbones"]),
+        ("xai run backbone=shapes_v", ["backbone=shapes_vgg"]),
+        ("xai run method=[smoothgrad] method.smoothgrad.sam", ["method.smoothgrad.samples="]),
+        ("xai run experiment=qu", ["experiment=quickstart"]),
+    ],
+)
+def test_completion(line: str, found: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["complete", "--", line]) == 0
+    assert capsys.readouterr().out.split() == found
+
+
+def test_completion_in_a_real_shell() -> None:
+    script = (
+        'eval "$(xai completion bash)"; COMP_LINE="xai run backbone=shapes_r"; COMP_POINT=${#COMP_LINE}; _xai; '
+        'echo "${COMPREPLY[@]}"'
+    )
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "backbone=shapes_resnet"
+
+
+def test_an_old_study_says_what_it_already_holds(capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["run", "dataset.images=1", "report=false", "method=[smoothgrad]"]
+    assert main([*argv, "method.smoothgrad.samples=2"]) == 0
+    assert main([*argv, "method.smoothgrad.samples=3"]) == 0
+    assert "also holds 1 cells of earlier commands with other parameters" in capsys.readouterr().out
+
+
+def test_help_and_lists_answer_without_torch() -> None:
+    code = "import sys; from xai_framework.cli.main import main\ntry: main(sys.argv[1:])\nexcept SystemExit: pass\n"
+    code += "assert 'torch' not in sys.modules"
+    for argv in (["--help"], ["list"], ["list", "methods", "--json"], ["run", "--help"]):
+        done = subprocess.run([sys.executable, "-c", code, *argv], capture_output=True, text=True, check=True)
+        assert done.stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
 import multiprocessing
 import os
@@ -232,7 +233,7 @@ def test_a_value_that_differs_is_another_shard(tmp_path: Path) -> None:
 
 def _cut(rows: list[int], places: set[int]) -> list[list[int]]:
     edges = [0, *sorted(places), len(rows)]
-    return [rows[a:b] for a, b in zip(edges, edges[1:], strict=False) if a < b]
+    return [rows[a:b] for a, b in itertools.pairwise(edges) if a < b]
 
 
 @given(
@@ -617,7 +618,7 @@ def test_nothing_is_read_before_it_is_asked_for(tmp_path: Path) -> None:
 
 
 def test_a_wrong_name_gets_the_right_one(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="no method 'grad-cam'.*did you mean 'gradcam'"):
+    with pytest.raises(StoreError, match=r"no method 'grad-cam'.*did you mean 'gradcam'"):
         open_run(_study(tmp_path, {"gradcam": 1}))["grad-cam"]
 
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 import xai_framework
-from xai_framework.cli import catalogue, explain, verify
+from xai_framework.cli import catalogue, completion, explain, verify
 from xai_framework.core.errors import XaiError
 
 
@@ -44,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
     explain.add_parser(commands)
     catalogue.add_parsers(commands)
     verify.add_parser(commands)
+    completion.add_parsers(commands)
     return made
 
 

@@ -134,9 +134,7 @@ class CellStore:
         index = self._index()
         missing = [key for key in keys if key not in index]
         if missing or not keys or len(set(keys)) != len(keys):
-            what = (
-                f"{len(missing)} rows are missing, e.g. {missing[0][0]!r}" if missing else "no rows, or twice the same"
-            )
+            what = f"{len(missing)} rows are missing, e.g. {missing[0][0]!r}" if missing else "no rows, or one twice"
             raise StoreError(f"cannot be merged: {what}", where=str(self.path), fix="run the study to its end")
         used = {index[key][0].shard: index[key][0] for key in keys}
         source = _source(keys, used.values())

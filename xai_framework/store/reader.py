@@ -256,14 +256,14 @@ def _opened(path: Path) -> h5py.File:
     if not path.is_file():
         raise StoreError("no such file", where=str(path))
     try:
-        # files are replaced as a whole and never changed, so no lock is needed; some network disks have none
-        return h5py.File(path, "r", locking=False)
+        return h5py.File(path, "r")
     except OSError as error:
         text = str(error)
         reasons = {
             "truncated": "is truncated",
             "signature not found": "is no HDF5 file" if path.stat().st_size else "is empty",
             "already open for": "was left open by a program that crashed",
+            "unable to lock": "is locked by another program (if its disk knows no locks: HDF5_USE_FILE_LOCKING=FALSE)",
             "Permission denied": "cannot be read: permission denied",
         }
         reason = next((said for mark, said in reasons.items() if mark in text), "is damaged")
