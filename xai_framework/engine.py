@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -100,8 +101,12 @@ class Engine:
                     fix="give the labels that belong to these weights",
                 )
             target.check(self.adapter.labels, classes)
-        asks = [ask for task in tasks for ask in task.method.needs(Shape(self.input_shape))]
-        layers = tuple(dict.fromkeys(layer for ask in asks for layer in ask.layers))
+        layers: tuple[str, ...] = ()
+        for task in tasks:
+            mine = tuple(layer for ask in task.method.needs(Shape(self.input_shape)) for layer in ask.layers)
+            if mine:
+                task.attributes["layers"] = json.dumps({n: self.adapter.layer(n).name for n in mine}, sort_keys=True)
+            layers = tuple(dict.fromkeys((*layers, *mine)))
         if layers:  # they must exist, run, and give a grid
             probe = SharedProbe(self.adapter, tasks[0].target)
             probe.layers(blank, torch.zeros(1, dtype=torch.int64, device=self.device), layers, grads=False)

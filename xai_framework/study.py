@@ -91,7 +91,7 @@ def finish(study: Plan, folder: Path, outputs: str, command: Sequence[str], jobs
         labels = sorted({c["label"] for c in united["cells"]} - {c["label"] for c in cells})
         print(
             f"study {folder.name!r} also holds {earlier} cells of earlier commands"
-            + (f" ({', '.join(labels)})" if labels else " with other parameters, images or weights")
+            + (f" ({', '.join(labels)})" if labels else " (other backbones, targets, parameters or images)")
             + "; another study=NAME keeps them apart"
         )
     return record
@@ -121,7 +121,7 @@ def _compute(work: list[tuple[Group, list[Any]]], registry: Registry, total: int
 
     for group, units in work:
         if units:
-            run_group(group, units, registry, progress, group.job.config_yaml)
+            run_group(group, units, registry, progress)
 
 
 def _announce(study: Plan, total: int) -> None:

@@ -161,6 +161,9 @@ BAD = {
     "dataset.images=0": "1..",
     "renderer.colormap=infernoo": "inferno",
     "method.gradcam=3": "method.gradcam",
+    "--config-dir=elsewhere": "put your own files into ./conf",
+    "--experimental-rerun=job.pickle": "no flag",
+    "--multirn": "did you mean '--multirun'",
 }
 
 
@@ -208,6 +211,15 @@ HOSTILE = {
     "folder": "hydra:\n  run: {dir: elsewhere}\n",
     "plugins": "plugins: [./mine.py]\n",
 }
+
+
+def test_a_hostile_group_file_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = folder / "conf/hydra/launcher/planned.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("_target_: builtins.open\nfile: pwned\nmode: w\n")
+    assert main(["run", "-m", "seed=1,2", "dataset.images=1", "report=false"]) == 1
+    assert "planned.yaml:1:1" in capsys.readouterr().err
+    assert not (folder / "pwned").exists()
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
@@ -311,7 +323,7 @@ def test_an_old_study_says_what_it_already_holds(capsys: pytest.CaptureFixture[s
     argv = ["run", "dataset.images=1", "report=false", "method=[smoothgrad]"]
     assert main([*argv, "method.smoothgrad.samples=2"]) == 0
     assert main([*argv, "method.smoothgrad.samples=3"]) == 0
-    assert "also holds 1 cells of earlier commands with other parameters" in capsys.readouterr().out
+    assert "also holds 1 cells of earlier commands (other backbones" in capsys.readouterr().out
 
 
 def test_help_and_lists_answer_without_torch() -> None:

@@ -367,15 +367,11 @@ def test_edited_inputs_are_scored_like_copies_made_by_hand(chunk: int) -> None:
         copy = x.clone()
         copy[:, :, top:bottom, left:right] = fill[:, :, top:bottom, left:right]
         copies.append(copy)
-    asked = probe(adapter, chunk=chunk)
-    torch.testing.assert_close(
-        asked.scores(x, classes, Boxes(boxes, fill)), slow_scores(adapter.model, copies, classes)
-    )
+    asked, model = probe(adapter, chunk=chunk), adapter.model
+    torch.testing.assert_close(asked.scores(x, classes, Boxes(boxes, fill)), slow_scores(model, copies, classes))
     masks = torch.rand(4, 1, 16, 16, generator=torch.Generator().manual_seed(1))
     copies = [x * m + fill * (1 - m) for m in masks]
-    torch.testing.assert_close(
-        asked.scores(x, classes, Masks(masks, fill)), slow_scores(adapter.model, copies, classes)
-    )
+    torch.testing.assert_close(asked.scores(x, classes, Masks(masks, fill)), slow_scores(model, copies, classes))
     own = torch.rand(3, 4, 1, 16, 16, generator=torch.Generator().manual_seed(2))
     copies = [x * own[:, k] + fill * (1 - own[:, k]) for k in range(4)]
     torch.testing.assert_close(asked.scores(x, classes, Masks(own, fill)), slow_scores(model, copies, classes))

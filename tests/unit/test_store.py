@@ -242,7 +242,7 @@ def _cut(rows: list[int], places: set[int]) -> list[list[int]]:
     failed=st.sets(st.integers(0, 11)),
     twice=st.lists(st.integers(0, 11), max_size=3, unique=True),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_merged_bytes_do_not_depend_on_the_cut(
     order: list[int], places: set[int], failed: set[int], twice: list[int]
 ) -> None:
@@ -577,13 +577,13 @@ def test_a_repacked_file_is_read(merged: Path) -> None:
 
 def _study(outputs: Path, labels: dict[str, int], study: str = "demo", **facts: object) -> Path:
     """A run whose cells differ by a number."""
+    details = {"backbone": "vgg16", "target": "predicted", "dataset": {"name": "shapes"}, **facts}
     cells = []
     for label, number in labels.items():
         cell = Store(outputs / "store").cell("vgg16", label, {"number": number, **facts})
         write(cell, [0, 1])
         path = cell.merge(keys([0, 1]), "all")
-        facts = {"backbone": "vgg16", "target": "predicted", "dataset": {"name": "shapes"}, **facts}
-        cells.append({"label": label, "id": cell.id, "file": str(path.relative_to(outputs)), **facts})
+        cells.append({"label": label, "id": cell.id, "file": str(path.relative_to(outputs)), **details})
     folder = outputs / "runs" / study
     write_run(folder, {"study": study, "command": "xai run", "config_yaml": "a: 1\n", "cells": cells})
     return folder

@@ -44,6 +44,8 @@ def explain_command(args: argparse.Namespace) -> int:
     if args.class_name is not None:
         name = args.class_name
         argv += ["target=index", f"target.index={name if name.isdigit() else quoted(name)}"]
+    if not any(o.startswith("backbone=") for o in overrides):
+        print("backbone: shapes_vgg, which knows eight shapes; e.g. backbone=torchvision backbone.arch=resnet50")
     code = run_command([*argv, *overrides])
     if args.open and code in (0, 3):
         page = Path(next((o.split("=", 1)[1] for o in overrides if o.startswith("outputs=")), "outputs"))

@@ -6,10 +6,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from xai_framework.core.errors import ConfigError
+from xai_framework.core.errors import ConfigError, did_you_mean
 
 _SHOWS = ("--cfg", "-c", "--help", "-h", "--info", "-i", "--hydra-help", "--version", "--shell-completion", "-sc")
-_TAKES_VALUE = ("--cfg", "-c", "--package", "-p", "--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp")
+_FLAGS = (*_SHOWS, "--multirun", "-m", "--resolve", "--package", "-p")
+_TAKES_VALUE = ("--cfg", "-c", "--package", "-p")
 
 
 def run_command(argv: Sequence[str]) -> int:
@@ -75,6 +76,11 @@ def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     rest = iter(arguments)
     for argument in rest:
         if argument.startswith("-"):
+            name = argument.split("=")[0]
+            if name not in _FLAGS:
+                # other flags of Hydra's would read configs that were not checked, or unpickle
+                fix = "put your own files into ./conf" if "config" in name or name in ("-cd", "-cn", "-cp") else ""
+                raise ConfigError(f"no flag {name!r}", where="xai run", fix=fix or did_you_mean(name, _FLAGS))
             flags.append(argument)
             if argument in _TAKES_VALUE:
                 flags.append(next(rest, ""))

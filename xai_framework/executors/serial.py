@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.metadata import version
 
 from xai_framework.core.adapter import ModelAdapter
 from xai_framework.core.errors import ConfigError, PluginError
@@ -12,12 +13,13 @@ from xai_framework.engine import Engine, Task
 from xai_framework.plan import Cell, Group, Unit
 from xai_framework.registry import Registry
 from xai_framework.space import in_precision, in_space
+from xai_framework.store import canonical
 
 Progress = Callable[[Group, int], None]
 """Told after each unit: the group, and how many images it held."""
 
 
-def run_group(group: Group, units: list[Unit], registry: Registry, progress: Progress, config: str) -> None:
+def run_group(group: Group, units: list[Unit], registry: Registry, progress: Progress) -> None:
     """Compute all units of one group; the backbone is loaded once, here."""
     settings = group.job.settings
     check_device(settings.device)
@@ -25,7 +27,7 @@ def run_group(group: Group, units: list[Unit], registry: Registry, progress: Pro
     if not isinstance(adapter, ModelAdapter):
         raise PluginError(f"{group.backbone_config['name']!r} is no backbone", where="backbone")
     adapter = in_space(in_precision(adapter, settings.precision), settings.space)
-    tasks = tasks_of(group.cells, registry, config)
+    tasks = tasks_of(group.cells, registry)
     engine = Engine(
         adapter,
         group.dataset,
@@ -40,7 +42,7 @@ def run_group(group: Group, units: list[Unit], registry: Registry, progress: Pro
         progress(group, len(unit.rows))
 
 
-def tasks_of(cells: list[Cell], registry: Registry, config: str) -> dict[str, Task]:
+def tasks_of(cells: list[Cell], registry: Registry) -> dict[str, Task]:
     """Cell id -> Task; cells of one target share one Target object, so that they share passes."""
     targets: dict[str, Target] = {}
     tasks: dict[str, Task] = {}
@@ -54,8 +56,19 @@ def tasks_of(cells: list[Cell], registry: Registry, config: str) -> dict[str, Ta
         method = registry.build("method", cell.method_config, f"method.{cell.label}")
         if not isinstance(method, Explainer):
             raise PluginError(f"{cell.method_config['name']!r} is no method", where=f"method.{cell.label}")
-        tasks[cell.store.id] = Task(cell.label, method, targets[key], cell.store, {"config_yaml": config})
+        tasks[cell.store.id] = Task(cell.label, method, targets[key], cell.store, _provenance(cell))
     return tasks
+
+
+def _provenance(cell: Cell) -> dict[str, str]:
+    """What a result file says of itself besides its identity; nothing that depends on where or when it was made."""
+    versions = {name: version(name) for name in ("xai-framework", "torch", "torchvision", "numpy", "pillow")}
+    return {
+        "backbone": cell.backbone,
+        "method": canonical(cell.method_config),
+        "target": canonical(cell.target_config),
+        "versions": canonical(versions),
+    }
 
 
 def check_device(name: str) -> None:

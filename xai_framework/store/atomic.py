@@ -123,6 +123,15 @@ def append_line(path: Path, line: bytes) -> None:
         raise _explained(error, path, len(data)) from error
 
 
+def remove(path: Path) -> None:
+    """Delete a file that may be there. Raises StoreError where the disk refuses."""
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)  # noqa: PTH108
+    except OSError as error:
+        raise StoreError(f"cannot be removed: {error.strerror}", where=str(path)) from error
+
+
 def is_temporary(path: Path) -> bool:
     """Whether a file was written aside and is not (yet) in place."""
     return _TEMPORARY.fullmatch(path.name) is not None
@@ -158,7 +167,7 @@ def _replacing(path: Path, needed: int, durable: bool) -> Iterator[int]:
             os.fsync(handle)
         closing, handle = handle, None
         os.close(closing)
-        os.replace(temporary, path)  # noqa: PTH105 - one module to inject faults into
+        os.replace(temporary, path)  # noqa: PTH105
     except BaseException as error:
         with contextlib.suppress(OSError):
             if handle is not None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from xai_framework.core.errors import StoreError
 from xai_framework.core.status import Status
-from xai_framework.store.atomic import write_atomic
+from xai_framework.store.atomic import remove, write_atomic
 from xai_framework.store.block import Block, Key
 from xai_framework.store.identity import canonical, cell_id, file_digest, safe_name
 from xai_framework.store.journal import NAME_DIGITS, Entry, Journal, entry_of
@@ -141,6 +141,8 @@ class CellStore:
         mark = self.merged_mark(path)
         if mark and mark.get("source") == source and path.is_file() and path.stat().st_size == mark.get("size"):
             return path
+        # first of all, so that a crash never leaves the note of one file beside another
+        remove(path.with_suffix(".json"))
         folder = self.path / "shards"
         shards = {folder / e.shard: e.sha256 for e in used.values()}
         merge_shards(path, keys, shards, {key: folder / index[key][0].shard for key in keys})

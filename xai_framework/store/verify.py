@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xai_framework.core.errors import StoreError
-from xai_framework.store.atomic import is_abandoned, is_temporary
+from xai_framework.store.atomic import is_abandoned, is_temporary, remove
 from xai_framework.store.block import Key
 from xai_framework.store.damage import damaged
 from xai_framework.store.identity import cell_id, file_digest
@@ -63,10 +63,7 @@ def repair(cell: CellStore) -> list[Problem]:
     """
     for problem in list(problems_of(cell)):
         if problem.remove:
-            try:
-                problem.remove.unlink(missing_ok=True)
-            except OSError as error:
-                raise StoreError(f"cannot be removed: {error.strerror}", where=str(problem.remove)) from None
+            remove(problem.remove)
     journal = Journal(cell.journal_path)
     known, _ = journal.read()
     shards = cell.shard_files()
