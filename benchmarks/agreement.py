@@ -13,21 +13,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from unittest import mock
 
+import captum
 import captum.attr as peer
 import torch
 import torchvision
 from torch import Tensor, nn
+from xai_plugins.methods.gradcam import GradCam
+from xai_plugins.methods.gradient import Gradient
+from xai_plugins.methods.occlusion import Occlusion
+from xai_plugins.methods.smoothgrad import SmoothGrad
+from xai_plugins.targets.rank import Predicted
 
 from xai_framework.api import ModuleAdapter
 from xai_framework.core import Explainer, Preprocess
 from xai_framework.probe import SharedProbe
 from xai_framework.registry import Registry
 from xai_framework.rng import NamedRng
-from xai_plugins.methods.gradcam import GradCam
-from xai_plugins.methods.gradient import Gradient
-from xai_plugins.methods.occlusion import Occlusion
-from xai_plugins.methods.smoothgrad import SmoothGrad
-from xai_plugins.targets.rank import Predicted
 
 SIZE, SAMPLES, SIGMA = 64, 6, 0.2
 IDS = ("first", "second")
@@ -104,13 +105,20 @@ def comparisons(name: str) -> Iterator[Comparison]:
             name,
             f"occlusion {window}/{stride}",
             ours(Occlusion(window=window, stride=stride)),
-            lambda window=window, stride=stride: peer.Occlusion(model).attribute(  # type: ignore[misc]
-                x, target=targets, sliding_window_shapes=(3, window, window), strides=(3, stride, stride)
-            )[:, :1],
+            functools.partial(_captums_occlusion, model, x, targets, window, stride),
         )
     for kind, statistic in (("smoothgrad", "mean"), ("smoothgrad_sq", "square"), ("vargrad", "variance")):
         method = SmoothGrad(samples=SAMPLES, sigma=SIGMA, noise="absolute", statistic=statistic)  # type: ignore[arg-type]
         yield Comparison(name, f"smoothgrad {statistic}", ours(method), functools.partial(noisy, kind))
+
+
+def _captums_occlusion(model: nn.Module, x: Tensor, targets: Tensor, window: int, stride: int) -> Tensor:
+    """(B,1,H,W); captum rounds its sums to float32 at the end, which is left out here."""
+    with mock.patch.object(Tensor, "float", Tensor.double):
+        maps = peer.Occlusion(model).attribute(
+            x, target=targets, sliding_window_shapes=(3, window, window), strides=(3, stride, stride)
+        )
+    return maps[:, :1]
 
 
 def _our_noise(_mean: Tensor | float, std: Tensor) -> Tensor:
@@ -125,7 +133,7 @@ def main() -> None:
     parser.add_argument("networks", nargs="*", default=list(LAYERS), help=f"any of {', '.join(LAYERS)}")
     warnings.filterwarnings("ignore", module="captum")
     worst = 0.0
-    print(f"captum {peer.__name__.split('.')[0]} in float64, {SIZE} x {SIZE} pixels, relative to the largest value")
+    print(f"against captum {captum.__version__} in float64, {SIZE} x {SIZE} pixels, relative to the largest value")
     for name in parser.parse_args().networks:
         for comparison in comparisons(name):
             error = comparison.error()

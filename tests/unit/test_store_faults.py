@@ -155,9 +155,11 @@ def test_merging_fails_at_every_call(
     def check() -> None:
         assert not path.is_file() or path.read_bytes() == expected
         assert cell.merge(keys([0, 1, 2]), "all").read_bytes() == expected
-        assert all("interrupted write" in p.what for p in cell.verify())
+        for left in tmp_path.rglob(".tmp-*"):
+            left.unlink()
 
     assert _until_it_completes(monkeypatch, number, forever, act, check) > 30
+    assert cell.verify() == []
 
 
 def test_a_full_disk_does_not_crash_a_merge(tmp_path: Path) -> None:
@@ -311,8 +313,8 @@ def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_hundred_kills_lose_nothing(tmp_path: Path) -> None:
-    _check_after_kills(tmp_path, _killed(tmp_path, seed=2, kills=200))
+def test_a_hundred_kills_lose_nothing(tmp_path: Path) -> None:
+    _check_after_kills(tmp_path, _killed(tmp_path, seed=2, kills=100))
 
 
 # --- a disk that forgets ----------------------------------------------------------------------------------------------
