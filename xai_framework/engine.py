@@ -94,7 +94,12 @@ class Engine:
         blank = torch.zeros((1, *self.input_shape), dtype=self.dtype, device=self.device)
         for target in {id(t.target): t.target for t in tasks}.values():
             probe = SharedProbe(self.adapter, target)
-            classes = probe.outputs(blank).shape[1]
+            try:
+                classes = probe.outputs(blank).shape[1]
+            except torch.OutOfMemoryError:
+                raise
+            except (RuntimeError, AssertionError, ValueError) as error:  # networks refuse a size in many ways
+                raise does_not_run(tuple(blank.shape), error) from error
             if self.adapter.labels and len(self.adapter.labels) != classes:
                 raise ModelError(
                     f"the backbone names {len(self.adapter.labels)} classes, but gives {classes} outputs",

@@ -35,6 +35,7 @@ def test_blocks_run(page: str, tmp_path: Path) -> None:
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "PYTHONPATH": str(tmp_path),
     }
+    python = ""  # blocks of a page go on where the one before ended
     for kind, options, text in blocks(page):
         if "no-run" in options:
             continue
@@ -46,7 +47,9 @@ def test_blocks_run(page: str, tmp_path: Path) -> None:
             script = "\n".join(line for line in text.splitlines() if not line.startswith("make "))
             run(["bash", "-euc", script], tmp_path, environment)
         elif kind == "python":
-            run([sys.executable, "-c", text], tmp_path, environment)
+            python += text
+    if python:
+        run([sys.executable, "-c", python], tmp_path, environment)
 
 
 def run(command: list[str], folder: Path, environment: dict[str, str]) -> None:

@@ -332,3 +332,17 @@ def test_help_and_lists_answer_without_torch() -> None:
     for argv in (["--help"], ["list"], ["list", "methods", "--json"], ["run", "--help"]):
         done = subprocess.run([sys.executable, "-c", code, *argv], capture_output=True, text=True, check=True)
         assert done.stdout
+
+
+def test_verify_finds_and_repairs_damage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "dataset.images=3", "report=false", "method=[gradient]"]) == 0
+    shard = next(Path("outputs/store").rglob("shards/*.h5"))
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(data)
+    assert main(["verify"]) == 1
+    assert main(["verify", "--repair"]) == 0
+    capsys.readouterr()
+    assert main(["run", "dataset.images=3", "report=false", "method=[gradient]"]) == 0
+    assert "computed in" in capsys.readouterr().out
+    assert main(["verify"]) == 0

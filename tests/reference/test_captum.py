@@ -6,7 +6,6 @@ import pytest
 
 from benchmarks.agreement import LAYERS, comparisons
 
-
 NETWORKS = [pytest.param(name, marks=pytest.mark.slow) if name == "vgg11" else name for name in LAYERS]
 
 

@@ -713,3 +713,8 @@ def test_processes_write_one_cell_at_once(tmp_path: Path) -> None:
     write(whole, range(60))
     assert merged == whole.merge(keys(range(60)), "all").read_bytes()
     assert len(read_run(tmp_path / "runs" / "r")["cells"]) == 2
+
+
+def test_the_store_needs_no_torch() -> None:
+    code = "import sys, xai_framework.store; sys.exit('torch' in sys.modules or 'xarray' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

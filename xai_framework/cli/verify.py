@@ -14,23 +14,26 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse keeps its ty
     """Add ``verify`` to the command line."""
     parser = subparsers.add_parser("verify", help="check stored maps: checksums, identity, completeness")
     parser.add_argument("path", nargs="?", default="outputs", help="outputs folder, run folder or cell folder")
+    parser.add_argument("--repair", action="store_true", help="remove what is damaged; a rerun computes it again")
     parser.add_argument("--json", action="store_true", help="problems as JSON")
     parser.set_defaults(run=verify_command)
 
 
 def verify_command(args: argparse.Namespace) -> int:
-    """Print each problem; exit code 1 where there is one."""
+    """Print each problem; exit code 1 where one is left."""
     from xai_framework.store import open_cell
 
     cells = cell_folders(Path(args.path))
     problems = [(folder, problem) for folder in cells for problem in open_cell(folder).verify()]
+    left = [(f, p) for f in cells for p in open_cell(f).repair()] if args.repair else problems
     if args.json:
         print(json.dumps([{"cell": str(folder), "problem": str(problem)} for folder, problem in problems]))
     else:
         for folder, problem in problems:
             print(f"{folder}: {problem}")
-        print(f"{len(cells)} cells checked, {len(problems)} problems")
-    return 1 if problems else 0
+        mended = f", {len(left)} left after repair" if args.repair else ""
+        print(f"{len(cells)} cells checked, {len(problems)} problems{mended}")
+    return 1 if left else 0
 
 
 def cell_folders(path: Path) -> list[Path]:

@@ -64,6 +64,14 @@ class ModelError(XaiError):
     code = "model"
 
 
+def does_not_run(shape: tuple[int, ...], error: Exception) -> ModelError:
+    """The error of a network that cannot take an input of ``shape``, with its own complaint."""
+    return ModelError(
+        f"the network does not run on inputs {shape} ({' '.join(str(error).split())[:160]})",
+        fix="give it the size and channels it was built for, by the backbone's preprocessing",
+    )
+
+
 class LayerError(XaiError):
     """A layer name does not exist, is never executed, or gives no spatial grid."""
 

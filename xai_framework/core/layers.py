@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from xai_framework.core.errors import LayerError, ModelError, XaiError
+from xai_framework.core.errors import LayerError, does_not_run
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -65,13 +65,10 @@ def _run(adapter: ModelAdapter) -> tuple[list[_Finished], int]:
             module.training = False
         with torch.no_grad():
             classes = adapter.forward(blank).shape[1]
-    except (torch.OutOfMemoryError, XaiError):
-        raise
-    except Exception as error:  # networks refuse sizes they cannot take in many ways
-        raise ModelError(
-            f"the network does not run on an input of shape {tuple(blank.shape)} ({' '.join(str(error).split())[:160]})",
-            fix="give the size it was built for, by the backbone's resize and crop",
-        ) from error
+    except (RuntimeError, AssertionError, ValueError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise does_not_run(tuple(blank.shape), error) from error
     finally:
         for handle in handles:
             handle.remove()

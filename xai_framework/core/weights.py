@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import pickle
+import pickletools
+import re
 import warnings
 import zipfile
 from collections import OrderedDict
@@ -116,7 +119,7 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
             warnings.simplefilter("ignore")  # remarks on unusual pickles; what is refused is refused below
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise WeightsError(_unsafe(str(error)), where=str(path), fix=_CONVERT) from None
+        raise WeightsError(_unsafe(path, str(error)), where=str(path), fix=_CONVERT) from None
     except Exception as error:  # a damaged pickle raises whatever its bytes happen to ask for
         if "TorchScript" in str(error):
             raise WeightsError("is a TorchScript program, not weights", where=str(path), fix=_CONVERT) from None
@@ -133,14 +136,36 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
 
 
 _CONVERT = "load it where you trust it and save its state dict: torch.save(model.state_dict(), file) or safetensors"
+_OF_WEIGHTS = re.compile(r"collections\.OrderedDict|torch\._utils\._rebuild\w+|torch\.(storage\.)?\w*Storage")
 
 
-def _unsafe(text: str) -> str:
-    marker = "GLOBAL "
-    if marker in text:
-        name = text.split(marker, 1)[1].split()[0].rstrip(".,")
-        return f"holds the Python object {name}, not just weights; it is not loaded, because loading could run code"
-    return "is no file of torch.save with tensors alone; it is not loaded, because loading could run code"
+def _unsafe(path: Path, text: str) -> str:
+    because = "it is not loaded, because loading could run code"
+    found = text.split("GLOBAL ", 1)[1].split()[0].rstrip(".,") if "GLOBAL " in text else _foreign_name(path)
+    if found:
+        return f"holds the Python object {found}, not just weights; {because}"
+    return f"is no file of torch.save with tensors alone; {because}"
+
+
+def _foreign_name(path: Path) -> str:
+    """The first name of a pickle that is not part of weights, found by reading its steps without running any."""
+    with path.open("rb") as file:
+        start = io.BytesIO(file.read(1 << 20))
+    texts: list[str] = []
+    try:
+        for step, value, _ in pickletools.genops(start):
+            name = ""
+            if step.name == "GLOBAL":
+                name = str(value).replace(" ", ".")
+            elif step.name == "STACK_GLOBAL":
+                name = ".".join(texts[-2:])
+            elif isinstance(value, str):
+                texts.append(value)
+            if name and not _OF_WEIGHTS.fullmatch(name):
+                return name
+    except ValueError:
+        pass  # no pickle, or one that ends early
+    return ""
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:

@@ -129,7 +129,9 @@ class TinyAdapter(ModelAdapter):
 
     def twin(self) -> TinyAdapter:
         """The same network and weights without any operation in place."""
-        return TinyAdapter(self.network, inplace=False)
+        twin = TinyAdapter(self.network, inplace=False)
+        twin.model.load_state_dict(self.model.state_dict())
+        return twin
 
 
 def tiny_models() -> tuple[TinyAdapter, ...]:
