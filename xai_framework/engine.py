@@ -18,7 +18,7 @@ from torch import Tensor
 import xai_framework
 from xai_framework.core.adapter import ModelAdapter, Prepared
 from xai_framework.core.dataset import Dataset, Row
-from xai_framework.core.errors import ImageError, ModelError, NotApplicable, PluginError, TargetError
+from xai_framework.core.errors import ImageError, ModelError, NotApplicable, PluginError, TargetError, does_not_run
 from xai_framework.core.explainer import CLEAN, Ask, Explainer, Sampled, Shape
 from xai_framework.core.target import About, Target
 from xai_framework.guard import Guard

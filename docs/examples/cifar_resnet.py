@@ -1,42 +1,34 @@
-"""CIFAR ResNets (He et al. 2015, section 4.2) with a parameter-free shortcut: a backbone of one's own in one file."""
-
 from dataclasses import dataclass
 
-import torch.nn.functional as F
 from torch import nn
 
 from xai_framework.core import File, ModelAdapter, Preprocess, load_weights, param
 
 
 class Block(nn.Module):
-    def __init__(self, inputs, outputs, stride):
+    def __init__(self, inputs, outputs):
         super().__init__()
-        self.conv1, self.bn1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs)
+        self.step, self.pad = outputs // inputs, (outputs - inputs) // 2
+        self.conv1, self.bn1 = nn.Conv2d(inputs, outputs, 3, self.step, 1, bias=False), nn.BatchNorm2d(outputs)
         self.conv2, self.bn2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs)
-        self.stride, self.pad = stride, (outputs - inputs) // 2
 
     def forward(self, x):
-        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-        return F.relu(y + F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.pad, self.pad)))
+        shortcut = nn.functional.pad(x[:, :, :: self.step, :: self.step], (0, 0, 0, 0, self.pad, self.pad))
+        return (self.bn2(self.conv2(self.bn1(self.conv1(x)).relu())) + shortcut).relu()
 
 
-class Net(nn.Module):
-    def __init__(self, depth):
-        super().__init__()
-        n, self.conv1, self.bn1 = (depth - 2) // 6, nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16)
-        self.layer1 = nn.Sequential(*(Block(16, 16, 1) for _ in range(n)))
-        self.layer2 = nn.Sequential(Block(16, 32, 2), *(Block(32, 32, 1) for _ in range(n - 1)))
-        self.layer3 = nn.Sequential(Block(32, 64, 2), *(Block(64, 64, 1) for _ in range(n - 1)))
-        self.linear = nn.Linear(64, 10)
-
-    def forward(self, x):
-        x = self.layer3(self.layer2(self.layer1(F.relu(self.bn1(self.conv1(x))))))
-        return self.linear(x.mean((2, 3)))
+def network(depth):
+    net = nn.Sequential()
+    net.conv1, net.bn1, net.relu = nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU()
+    for i, (a, b) in enumerate(((16, 16), (16, 32), (32, 64)), 1):
+        setattr(net, f"layer{i}", nn.Sequential(Block(a, b), *(Block(b, b) for _ in range(depth // 6 - 1))))
+    net.pool, net.flatten, net.linear = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10)
+    return net
 
 
 @dataclass(frozen=True)
 class CifarResnet(ModelAdapter):
-    """ResNet for 32 x 32 pictures."""
+    """ResNet for 32 x 32 pictures with a parameter-free shortcut (He et al. 2015, section 4.2, option A)."""
 
     weights: File = param(doc="state dict")
     depth: int = param(20, ge=8, doc="20, 32, 44, 56 or 110 layers")
@@ -44,6 +36,5 @@ class CifarResnet(ModelAdapter):
     preprocess = Preprocess(resize=(32, 32), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
     def load(self):
-        model = Net(self.depth)
-        load_weights(model, self.weights)
+        load_weights(model := network(self.depth), self.weights)
         return model

@@ -65,9 +65,9 @@ def _run(adapter: ModelAdapter) -> tuple[list[_Finished], int]:
             module.training = False
         with torch.no_grad():
             classes = adapter.forward(blank).shape[1]
-    except (RuntimeError, AssertionError, ValueError) as error:
-        if isinstance(error, torch.OutOfMemoryError):
-            raise
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, AssertionError, ValueError) as error:  # networks refuse a size in many ways
         raise does_not_run(tuple(blank.shape), error) from error
     finally:
         for handle in handles:

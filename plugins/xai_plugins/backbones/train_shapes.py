@@ -1,7 +1,7 @@
-"""Trains the embedded networks: ``python -m xai_plugins.backbones.train_shapes vgg|resnet``.
+"""Trains the embedded networks: ``python -m xai_plugins.backbones.train_shapes {vgg,resnet}``.
 
-12,000 pictures with one shape, seeded; the
-weights are rounded to float16 before they are judged on 1,000 pictures of another seed.
+12,000 pictures of one shape, seeded. The weights are rounded to float16 before they are judged, on 1,000 pictures of
+another seed, and stored.
 """
 
 from __future__ import annotations
@@ -15,29 +15,28 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from xai_plugins.backbones._shapes_networks import ResidualNet, VggLike
-from xai_plugins.datasets._drawing import draw
+from xai_plugins.datasets._drawing import Drawn, draw
 
 NETWORKS = {"vgg": VggLike, "resnet": ResidualNet}
-BATCH, SIZE = 128, 96
+BATCH = 128
+THREADS = 2  # sums depend on how many threads share them: always the same number
 
 
-def picture(job: tuple[int, int]) -> tuple[NDArray[np.uint8], int]:
-    """One training picture: (seed, number) -> pixels and class."""
-    drawn = draw(np.random.default_rng(job), SIZE, 1)
-    return drawn.pixels, drawn.labels[0]
+def picture(name: str) -> Drawn:
+    """One picture of one shape."""
+    return draw(name, 96, 1)
 
 
-def pictures(seed: int, count: int) -> tuple[Tensor, Tensor]:
-    """(N,3,96,96) uint8 and (N,) classes."""
-    with Pool(os.cpu_count()) as pool:
-        made = pool.map(picture, [(seed, i) for i in range(count)], chunksize=100)
-    pixels = torch.from_numpy(np.stack([p for p, _ in made])).permute(0, 3, 1, 2).contiguous()
-    return pixels, torch.tensor([c for _, c in made])
+def pictures(name: str, count: int) -> tuple[Tensor, Tensor]:
+    """(N,3,96,96) uint8 and (N,) class numbers."""
+    with Pool(THREADS) as pool:
+        made = pool.map(picture, [f"{name}-{i}" for i in range(count)], chunksize=100)
+    pixels = torch.from_numpy(np.stack([m.pixels for m in made])).permute(0, 3, 1, 2).contiguous()
+    return pixels, torch.tensor([m.labels[0] for m in made])
 
 
 def normalised(pixels: Tensor) -> Tensor:
@@ -65,7 +64,7 @@ def train(model: nn.Module, pixels: Tensor, classes: Tensor, epochs: int) -> Non
             optimiser.step()
             schedule.step()
             total += loss.item()
-        print(f"epoch {epoch}: loss {total * BATCH / len(pixels):.3f}", flush=True)
+        print(f"epoch {epoch}: loss {total * epochs / steps:.3f}", flush=True)
 
 
 def accuracy(model: nn.Module, pixels: Tensor, classes: Tensor) -> float:
@@ -76,28 +75,40 @@ def accuracy(model: nn.Module, pixels: Tensor, classes: Tensor) -> float:
     return (found == classes).float().mean().item()
 
 
+def write(weights: dict[str, Tensor], file: Path) -> None:
+    """Replace the file by these weights, whole or not at all."""
+    temporary = file.with_suffix(f".tmp-{os.getpid()}")
+    temporary.write_bytes(save(weights))
+    temporary.replace(file)
+
+
 def main() -> None:
     """Train, round, judge, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("network", choices=NETWORKS)
-    parser.add_argument("--images", type=int, default=12_000)
+    parser.add_argument("--images", type=int, default=12_000, help="training pictures")
     parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--folder", type=Path, default=Path(__file__).parent, help="where the weights go")
     args = parser.parse_args()
     start = time.monotonic()
+    torch.set_num_threads(THREADS)
     torch.manual_seed(0)
-    train_set, held_out = pictures(1, args.images), pictures(2, 1000)
+    learnt_from, held_out = pictures("train", args.images), pictures("held-out", 1000)
     model = NETWORKS[args.network]()
-    train(model, *train_set, args.epochs)
+    train(model, *learnt_from, args.epochs)
+    # batch counters are left out: they serve training only
     weights = {k: v.half().contiguous() for k, v in model.state_dict().items() if v.is_floating_point()}
     rounded = NETWORKS[args.network]()
     rounded.load_state_dict({k: v.float() for k, v in weights.items()}, strict=False)
     right = accuracy(rounded, *held_out)
-    file = Path(__file__).with_name(f"shapes_{args.network}.safetensors")
-    temporary = file.with_suffix(".tmp")
-    save_file(weights, temporary)
-    temporary.replace(file)
-    seconds = time.monotonic() - start
-    print(f"{file.name}: accuracy {right:.3f} on 1000 held-out images, {file.stat().st_size} bytes, {seconds:.0f} s")
+    file = args.folder / f"shapes_{args.network}.safetensors"
+    write(weights, file)
+    times = os.times()
+    cpu = times.user + times.system + times.children_user + times.children_system
+    print(
+        f"{file.name}: accuracy {right:.3f} on {len(held_out[1])} held-out pictures, {file.stat().st_size} bytes, "
+        f"{time.monotonic() - start:.0f} s, {cpu:.0f} s of processor time"
+    )
 
 
 if __name__ == "__main__":

@@ -11,9 +11,7 @@ import numpy as np
 from PIL import Image
 
 from xai_framework.core import Dataset, Item, Region, Row, param
-from xai_plugins.datasets._drawing import CLASSES, draw
-
-_DRAWING = 1  # raised whenever the same parameters give another picture
+from xai_plugins.datasets._drawing import CLASSES, VERSION, draw, labels_of
 
 
 @dataclass(frozen=True)
@@ -38,21 +36,28 @@ class Shapes(Dataset):
         return self.images
 
     def __getitem__(self, index: int) -> Item:
-        if not 0 <= index < self.images:
-            raise IndexError(index)
-        drawn = draw(np.random.default_rng([self.seed, self.objects, self.size, index]), self.size, self.objects)
+        name = self._id(index)
+        drawn = draw(name, self.size, self.objects)
         regions = []
         for label, mask in zip(drawn.labels, drawn.masks, strict=True):
             ys, xs = np.nonzero(mask)
             box = (float(xs.min()), float(ys.min()), float(xs.max() + 1), float(ys.max() + 1))
             regions.append(Region(CLASSES[label], box, mask))
-        return Item(self._id(index), Image.fromarray(drawn.pixels), CLASSES[drawn.labels[0]], tuple(regions))
+        return Item(name, Image.fromarray(drawn.pixels), CLASSES[drawn.labels[0]], tuple(regions))
 
     def rows(self) -> Iterator[Row]:
-        """A picture is identified by what it is drawn from; only the label needs drawing."""
+        """A picture is identified by what it is drawn from; nothing is drawn here."""
         for i in range(self.images):
-            content = hashlib.sha256(f"shapes/{_DRAWING}/{self._id(i)}".encode()).hexdigest()
-            yield Row(self._id(i), content, self[i].label)
+            name = self._id(i)
+            content = hashlib.sha256(f"shapes/{VERSION}/{name}".encode()).hexdigest()
+            yield Row(name, content, CLASSES[labels_of(name, self.objects)[0]])
+
+    def fingerprint(self) -> str:
+        """The parameters are part of a manifest's name already; how they are drawn is not."""
+        return f"drawing {VERSION}"
 
     def _id(self, index: int) -> str:
+        """Everything a picture depends on, as one name."""
+        if not 0 <= index < self.images:
+            raise IndexError(index)
         return f"shapes-{self.objects}x{self.size}-s{self.seed}-{index:06d}"
