@@ -21,6 +21,8 @@ Progress = Callable[[Group, int], None]
 
 def run_group(group: Group, units: list[Unit], registry: Registry, progress: Progress) -> None:
     """Compute all units of one group; the backbone is loaded once, here."""
+    import torch
+
     settings = group.job.settings
     check_device(settings.device)
     adapter = registry.build("backbone", group.backbone_config, "backbone")
@@ -37,9 +39,15 @@ def run_group(group: Group, units: list[Unit], registry: Registry, progress: Pro
         device=settings.device,
         batch=settings.batch,
     )
-    for unit in units:
-        engine.run(unit.rows, [tasks[c.store.id] for c in unit.cells])
-        progress(group, len(unit.rows))
+    before = torch.get_num_threads()
+    # a fixed number, since sums depend on it; and threads that wait for one another waste a busy machine
+    torch.set_num_threads(settings.threads)
+    try:
+        for unit in units:
+            engine.run(unit.rows, [tasks[c.store.id] for c in unit.cells])
+            progress(group, len(unit.rows))
+    finally:
+        torch.set_num_threads(before)
 
 
 def tasks_of(cells: list[Cell], registry: Registry) -> dict[str, Task]:

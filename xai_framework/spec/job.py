@@ -22,6 +22,7 @@ class Settings(Plugin):
     space: Literal["model", "pixels"] = param("model", doc="what attributions are with respect to")
     device: str = param("cpu", doc="cpu, cuda, cuda:1, mps")
     precision: Literal["float32", "float64"] = param("float32", doc="type of weights and inputs")
+    threads: int = param(1, ge=1, le=1024, doc="processor threads; one each is fastest where several runs share cores")
     batch: int | None = param(None, ge=1, le=4096, doc="images in one pass; null: by their size")
     unit: int = param(32, ge=1, le=4096, doc="images computed and stored together")
     outputs: str = param("outputs", doc="folder for results")
