@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,6 +34,9 @@ WRITERS: dict[str, Callable[[dict[str, torch.Tensor], Path], None]] = {
     "parallel.pt": lambda state, path: torch.save({f"module.{k}": v for k, v in state.items()}, path),
     "file.safetensors": save_file,
     "file.npz": lambda state, path: np.savez(path, **{k: v.numpy() for k, v in state.items()}),
+    "compiled.pt": lambda state, path: torch.save({f"_orig_mod.{k}": v for k, v in state.items()}, path),
+    "legacy.pth": lambda state, path: torch.save(state, path, _use_new_zipfile_serialization=False),
+    "safetensors.bin": save_file,
     "counterless.pt": lambda state, path: torch.save({k: v for k, v in state.items() if "tracked" not in k}, path),
 }
 
@@ -66,21 +70,27 @@ def broken(kind: str, path: Path) -> str:
     if kind == "global":
         with path.open("wb") as f:
             pickle.dump({"a": Evil()}, f)
-        return "open"
+        return "io.open, not just weights"
     if kind == "global in zip":
         torch.save({"a": Evil()}, path)
         return "open"
     if kind == "whole model":
         torch.save(network(), path)
         return "torch.nn.modules.container.Sequential"
-    if kind == "truncated":
-        torch.save(state, path)
+    if kind == "program":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # deprecated, but such files are about
+            torch.jit.save(torch.jit.trace(network().eval(), torch.zeros(1, 3, 8, 8)), path)
+        return "TorchScript program"
+    if kind.startswith("truncated"):
+        torch.save(state, path, _use_new_zipfile_serialization=kind == "truncated")
         path.write_bytes(path.read_bytes()[:700])
         return "truncated"
     texts = {
         "html": (b"<!DOCTYPE html><html></html>", "HTML page"),
         "lfs": (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         "empty": (b"", "is empty"),
+        "error of a cloud": (b'<?xml version="1.0"?><Error>AccessDenied</Error>', "HTML page"),
     }
     if kind in texts:
         path.write_bytes(texts[kind][0])
@@ -88,7 +98,13 @@ def broken(kind: str, path: Path) -> str:
     changed = {
         "missing": ({k: v for k, v in state.items() if not k.startswith("4")}, "2 missing (4.weight, 4.bias)"),
         "unexpected": ({**state, "9.weight": torch.zeros(1)}, "1 unexpected (9.weight)"),
+        "several": ({k.replace("1.", "bn."): v for k, v in state.items()}, "4 missing (1.weight, 1.bias, 1.running"),
         "head": (network(5).state_dict(), "4.weight has shape (5, 144), the architecture (3, 144)"),
+        "classes": (network(5).state_dict(), "these weights give 5 classes, not 3"),
+        "width": ({k: torch.zeros(9, *v.shape) for k, v in state.items()}, "(and 8 more); check the architecture"),
+        "overflow": ({k: torch.full(v.shape, 1e200, dtype=torch.float64) for k, v in state.items()}, "infinity"),
+        "quantised": ({k: v.to(torch.int8) for k, v in state.items()}, "holds torch.int8"),
+        "sparse": ({**state, "4.weight": state["4.weight"].to_sparse()}, "'4.weight', a sparse"),
         "nan": ({**state, "0.bias": torch.full((4,), torch.nan)}, "NaN or infinity (0.bias)"),
         "not tensors": ({**state, "a": 3}, "'a', which is no tensor"),
         "list": ([1, 2], "list, not a state dict"),
@@ -97,8 +113,9 @@ def broken(kind: str, path: Path) -> str:
     return changed[kind][1]
 
 
-KINDS = ["global", "global in zip", "whole model", "truncated", "html", "lfs", "empty"]
-KINDS += ["missing", "unexpected", "head", "nan", "not tensors", "list"]
+KINDS = ["global", "global in zip", "whole model", "program", "truncated", "truncated legacy", "html", "lfs", "empty"]
+KINDS += ["error of a cloud", "missing", "unexpected", "several", "head", "classes", "width", "nan", "overflow"]
+KINDS += ["quantised", "sparse", "not tensors", "list"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -129,14 +146,72 @@ def test_checksums(tmp_path: Path) -> None:
     save_file(network().state_dict(), path)
     right = hashlib.sha256(path.read_bytes()).hexdigest()
     load_weights(network(), path, sha256=right)
-    with pytest.raises(WeightsError, match=f"has sha256 {right}, expected 00"):
-        load_weights(network(), path, sha256="00")
+    load_weights(network(), path, sha256=right[:8].upper())
+    for wrong in ("0" * 64, right[:7], ""):
+        with pytest.raises(WeightsError, match=f"has sha256 {right}, expected {wrong}"):
+            load_weights(network(), path, sha256=wrong)
 
 
 def test_a_missing_file_names_its_nearest_sibling(tmp_path: Path) -> None:
     (tmp_path / "resnet20.pt").write_bytes(b"x")
     with pytest.raises(WeightsError, match=r"did you mean 'resnet20\.pt'"):
         load_weights(network(), tmp_path / "resnet2.pt")
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="is a folder"):
+        load_weights(network(), tmp_path)
+
+
+def test_an_archive_that_unpacks_to_more_than_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.savez_compressed(tmp_path / "bomb.npz", a=np.zeros(1_000_000))
+    assert (tmp_path / "bomb.npz").stat().st_size < 20_000
+    monkeypatch.setattr("xai_framework.core.weights.LARGEST", 100_000)
+    with pytest.raises(WeightsError, match="unpacks to 8000128 bytes"):
+        load_weights(network(), tmp_path / "bomb.npz")
+
+
+def test_arrays_of_objects_are_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "w.npz", a=np.array([Evil()], dtype=object))
+    with pytest.raises(WeightsError, match=r"no intact \.npz"):
+        load_weights(network(), tmp_path / "w.npz")
+
+
+def test_a_model_with_a_part_called_module(tmp_path: Path) -> None:
+    wrapped = nn.Sequential()
+    wrapped.module = network()
+    torch.save(wrapped.state_dict(), tmp_path / "w.pt")
+    fresh = nn.Sequential()
+    fresh.module = network()
+    load_weights(fresh, tmp_path / "w.pt")
+    assert same(wrapped, fresh)
+
+
+def test_names_of_another_framework(tmp_path: Path) -> None:
+    trained, fresh = network(), network()
+    state = {f"net/{k}": v for k, v in trained.state_dict().items()} | {"auxiliary/w": torch.zeros(3)}
+    save_file(state, tmp_path / "w.safetensors")
+    names = {k: k.removeprefix("net/") for k in state if k.startswith("net/")}
+    load_weights(fresh, tmp_path / "w.safetensors", rename=names.get)
+    assert same(trained, fresh)
+
+
+@pytest.mark.parametrize("name", ["plain.pt", "legacy.pth", "file.safetensors", "file.npz"])
+def test_damaged_files_are_refused_or_load_but_never_anything_else(name: str, tmp_path: Path) -> None:
+    path, rng = tmp_path / name, np.random.default_rng(0)
+    WRITERS[name](network().state_dict(), path)
+    whole = np.frombuffer(path.read_bytes(), np.uint8)
+    refused = 0
+    for trial in range(60):
+        damaged = whole[: rng.integers(1, len(whole))].copy() if trial % 3 == 0 else whole.copy()
+        at = rng.integers(0, min(len(damaged), 1000), 6)
+        damaged[at] = rng.integers(0, 256, 6)
+        path.write_bytes(damaged.tobytes())
+        try:
+            load_weights(network(), path)
+        except WeightsError:
+            refused += 1
+    assert refused > 30
 
 
 class Gives(nn.Module):

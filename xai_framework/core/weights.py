@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import pickle
@@ -152,7 +153,8 @@ def _foreign_name(path: Path) -> str:
     with path.open("rb") as file:
         start = io.BytesIO(file.read(1 << 20))
     texts: list[str] = []
-    try:
+    with warnings.catch_warnings(), contextlib.suppress(ValueError):  # no pickle, or one that ends early
+        warnings.simplefilter("ignore")
         for step, value, _ in pickletools.genops(start):
             name = ""
             if step.name == "GLOBAL":
@@ -163,8 +165,6 @@ def _foreign_name(path: Path) -> str:
                 texts.append(value)
             if name and not _OF_WEIGHTS.fullmatch(name):
                 return name
-    except ValueError:
-        pass  # no pickle, or one that ends early
     return ""
 
 
