@@ -87,7 +87,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("network", choices=NETWORKS)
     parser.add_argument("--images", type=int, default=12_000, help="training pictures")
-    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--folder", type=Path, default=Path(__file__).parent, help="where the weights go")
     args = parser.parse_args()
     start = time.monotonic()
