@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from xai_plugins.datasets._drawing import draw
 from xai_plugins.datasets.arrays import Arrays
 from xai_plugins.datasets.files import Files
 from xai_plugins.datasets.folder import Folder
@@ -178,6 +179,15 @@ def test_shapes_are_a_function_of_seed_and_number() -> None:
     labels = [Shapes(images=400)[i].label for i in range(400)]
     assert min(labels.count(c) for c in set(labels)) > 25
     assert len(set(labels)) == 8
+
+
+def test_the_drawing_has_not_changed_without_its_version() -> None:
+    """Names, labels and contents are stored by VERSION: another picture under an old version would be believed."""
+    drawn = draw("golden", 96, 4)
+    assert drawn.labels == (5, 0, 2, 3)
+    assert [int(m.sum()) for m in drawn.masks] == [305, 824, 131, 187]
+    np.testing.assert_allclose(drawn.pixels.reshape(-1, 3).mean(0), (78.62, 170.19, 114.65), atol=0.05)
+    np.testing.assert_allclose(drawn.pixels[40, 40], (121, 142, 203), atol=1)
 
 
 @pytest.mark.parametrize("objects", [1, 2, 4])
