@@ -75,16 +75,20 @@ class Engine:
         rows: Sequence[Row],
         tasks: Sequence[Task],
         *,
+        chooser: ModelAdapter | None = None,
         seed: int = 0,
         device: str = "cpu",
         batch: int | None = None,
     ) -> None:
+        """``chooser``: the backbone whose outputs choose the targets, where it is not the explained one."""
         self.adapter, self.dataset, self.rows, self.seed = adapter, dataset, rows, seed
+        self.chooser = chooser or adapter
         self.counts = Counts()
         parameter = next(adapter.model.parameters(), None)
         self.dtype = parameter.dtype if parameter is not None else torch.float32
         self.device = torch.device(device)
         adapter.model.to(self.device)
+        self.chooser.model.to(self.device)
         self.input_shape = (adapter.preprocess.channels, *adapter.preprocess.geometry((224, 224)).input_size)
         self.batch = batch or rows_per_pass(self.input_shape)
         self.guard = Guard(adapter.model)
@@ -158,7 +162,8 @@ class Engine:
             )
             facts = BatchFacts(rows, prepared, self.adapter.labels)
             about = [About(r.id, r.label, self.adapter.labels) for r in rows]
-            targets, unknown = choose(probe, target, inputs, about)
+            choosing = probe if self.chooser is self.adapter else probe.on(self.chooser)
+            targets, unknown = choose(choosing, target, inputs, about)
             facts.judge(probe.outputs(inputs), targets, probe.score(inputs, targets), unknown)
             mine = [t for t in tasks if t.target is target]
             for task, maps in self._explain(mine, probe, inputs, targets, rng).items():

@@ -108,8 +108,9 @@ def _group_of(job: Job, registry: Registry) -> tuple[str, Group]:
         raise ConfigError(f"{job.dataset['name']!r} is no dataset", where="dataset")
     s = job.settings
     manifest = manifest_of(dataset, dataset_identity, Path(s.outputs) / "store" / "manifests")
-    key = json.dumps([identity, dataset_identity, s.space, s.precision, s.seed], sort_keys=True)
-    return key, Group(caption(registry, "backbone", backbone), backbone, dataset, manifest, job)
+    key = json.dumps([identity, dataset_identity, s.space, s.precision, s.seed, s.untrained], sort_keys=True)
+    name = caption(registry, "backbone", backbone) + ("-untrained" if s.untrained else "")
+    return key, Group(name, backbone, dataset, manifest, job)
 
 
 def _cells_of(job: Job, group: Group, registry: Registry) -> list[Cell]:
@@ -141,6 +142,8 @@ def cell_identity(registry: Registry, backbone: Config, target: Config, method: 
         "space": job.settings.space,
         "precision": job.settings.precision,
     }
+    if job.settings.untrained:
+        identity["untrained"] = {"seed": job.settings.seed}
     if is_stochastic(registry, method):
         identity["seed"] = job.settings.seed
     return identity

@@ -304,7 +304,7 @@ class SharedProbe:
         parts = []
         for first in range(0, len(edits), self.chunk):
             k = range(first, min(len(edits), first + self.chunk))
-            make = partial(edits.make, rows=torch.tensor([number]), k=k)
+            make = partial(_edited, layer, edits, torch.tensor([number]), k)
             with at_rest(self.adapter.model), torch.no_grad(), replaced(layer.name, layer.module, make):
                 outputs = self.adapter.forward(row[None].clone())
             if len(outputs) != len(k):
@@ -312,6 +312,23 @@ class SharedProbe:
             self.counts.forward += 1
             parts.append(self.target.score(outputs, target[None].expand(len(k), *target.shape)))
         return torch.cat(parts)
+
+
+def _edited(layer: Layer, edits: Edits, rows: Tensor, k: range, output: Tensor) -> Tensor:
+    """Edited copies of a layer's output, which the edits see with its channels in second place."""
+    axis = _channel_axis(layer, output)
+    return edits.make(output.movedim(axis, 1), rows, k).movedim(1, axis).contiguous()
+
+
+def _channel_axis(layer: Layer, output: Tensor) -> int:
+    """Which axis of a module's output becomes the grid's channels: found by following two of its values."""
+    numbers = torch.arange(output[0].numel(), dtype=torch.float64, device=output.device).view(1, *output.shape[1:])
+    first, *others = _grid(layer, numbers)[0, :, 0, 0].long().tolist()
+    if not others:
+        return 1
+    step = others[0] - first
+    strides = output.new_empty(1, *output.shape[1:]).stride()
+    return next(axis for axis in range(1, output.ndim) if strides[axis] == step and output.shape[axis] > 1)
 
 
 def _check_rows(inputs: Tensor, targets: Tensor) -> None:

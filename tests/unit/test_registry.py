@@ -88,7 +88,7 @@ def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
-    """install("acme", {"method": {"cam": "acme.cam:Cam"}}, {"cam.py": text}) -> the package's folder."""
+    """install("acme", {"method": {"acme_cam": "acme.cam:Cam"}}, {"cam.py": text}) -> the package's folder."""
     installed: set[str] = set()
 
     def make(
@@ -119,7 +119,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
 @pytest.fixture
 def acme(install: Install) -> Path:
     """A distribution with three methods."""
-    points = {"cam": "acme.cam:Cam", "smooth": "acme.smooth:Smooth", "needy": "acme.needy:Needy"}
+    points = {"acme_cam": "acme.cam:Cam", "smooth": "acme.smooth:Smooth", "needy": "acme.needy:Needy"}
     files = {"cam.py": CAM, "smooth.py": SMOOTH.format(package="acme"), "needy.py": NEEDY}
     return install("acme", {"method": points}, files)
 
@@ -147,8 +147,8 @@ def test_built_in_names() -> None:
 
 def test_names_and_outlines_import_nothing(acme: Path) -> None:
     registry = Registry()
-    assert {"cam", "smooth", "needy"} <= set(registry.names("method"))
-    (cam,) = [o for o in registry.outlines("method") if o.name == "cam"]
+    assert {"acme_cam", "smooth", "needy"} <= set(registry.names("method"))
+    (cam,) = [o for o in registry.outlines("method") if o.name == "acme_cam"]
     assert (cam.summary, cam.distribution, cam.distribution_version, cam.broken) == (
         "What a fake CAM sees, in two lines.",
         "acme",
@@ -168,14 +168,14 @@ def test_schema(acme: Path) -> None:
     assert schema.headline == "Fake CAM. Nobody 2000, equation 1."
     defaults = {p.name: p.default for p in schema.params}
     assert defaults == {
-        "inner": {"name": "cam", "power": 2.0},  # only what differs from the inner plugin's own defaults
-        "parts": ({"name": "cam"},),
+        "inner": {"name": "acme_cam", "power": 2.0},  # only what differs from the inner plugin's own defaults
+        "parts": ({"name": "acme_cam"},),
         "also": None,
         "samples": 25,
         "sizes": (1, 2),
     }
     assert schema.sources == {str(acme / f): sha256(acme / f) for f in ("cam.py", "smooth.py")}
-    cam = Registry().schema("method", "cam")
+    cam = Registry().schema("method", "acme_cam")
     assert cam.doc == "What a fake CAM sees,\nin two lines.\n\nMore."
     assert cam.summary == "What a fake CAM sees, in two lines."
     assert Registry().schema("method", "needy").doc == ""  # not the signature dataclasses write there
@@ -206,10 +206,10 @@ def test_the_installed_are_not_editable(install: Install, tmp_path: Path) -> Non
 
 def test_load_and_name_of(acme: Path) -> None:
     registry = Registry()
-    cls = registry.load("method", "cam")
+    cls = registry.load("method", "acme_cam")
     assert cls.__name__ == "Cam"
-    assert registry.load("method", "cam") is cls
-    assert Registry().name_of(cls) == "cam"  # also by a registry that has not loaded it
+    assert registry.load("method", "acme_cam") is cls
+    assert Registry().name_of(cls) == "acme_cam"  # also by a registry that has not loaded it
     other = type("LRPEpsilon", (cls,), {})
     assert registry.name_of(other) == "lrp_epsilon"
 
@@ -343,28 +343,28 @@ def test_an_edit_between_processes(acme: Path, monkeypatch: pytest.MonkeyPatch) 
     (acme / "cam.py").write_text(CAM.replace('param(1, doc="an exponent"', 'param(2, doc="an exponent"'))
     after = Registry()
     new = after.schema("method", "smooth")
-    assert new.params[0].default == {"name": "cam"}  # power=2 is now the default
-    assert old.params[0].default == {"name": "cam", "power": 2.0}
+    assert new.params[0].default == {"name": "acme_cam"}  # power=2 is now the default
+    assert old.params[0].default == {"name": "acme_cam", "power": 2.0}
     assert after.code_identity("method", "smooth")["source"] != identity["source"]
 
 
 def test_plan_then_edit_then_load_is_refused(acme: Path) -> None:
-    Registry().schema("method", "cam")
+    Registry().schema("method", "acme_cam")
     forget("acme")
     planned = Registry()
-    planned.schema("method", "cam")  # from the cache
+    planned.schema("method", "acme_cam")  # from the cache
     (acme / "cam.py").write_text(CAM + "\n# edited\n")
     with pytest.raises(PluginError, match="was edited while it is in use"):
-        planned.build("method", "cam")
+        planned.build("method", "acme_cam")
 
 
 def test_a_new_version_is_looked_at_anew(acme: Path, cache_folder: Path) -> None:
-    Registry().schema("method", "cam")
+    Registry().schema("method", "acme_cam")
     info = acme.parent / "acme-1.0.dist-info"
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1.1\n")
     importlib.invalidate_caches()
-    assert Registry().schema("method", "cam").distribution_version == "1.1"
-    assert len(list(cache_folder.glob("method-cam-*.json"))) == 2
+    assert Registry().schema("method", "acme_cam").distribution_version == "1.1"
+    assert len(list(cache_folder.glob("method-acme_cam-*.json"))) == 2
 
 
 def _damage(change: Callable[[dict[str, Any]], Any]) -> Callable[[str], str]:
@@ -407,30 +407,30 @@ HOSTILE: dict[str, Callable[[str], str]] = {
 
 @pytest.mark.parametrize("damage", HOSTILE.values(), ids=HOSTILE.keys())
 def test_damaged_and_hostile_cache_files_are_ignored(acme: Path, cache_folder: Path, damage: Any) -> None:
-    truth = Registry().schema("method", "cam")
-    (file,) = cache_folder.glob("method-cam-*.json")
+    truth = Registry().schema("method", "acme_cam")
+    (file,) = cache_folder.glob("method-acme_cam-*.json")
     good = file.read_text()
     file.write_text(damage(good))
-    assert Registry().schema("method", "cam") == truth
+    assert Registry().schema("method", "acme_cam") == truth
     assert file.read_text() == good  # and mended
 
 
 def test_binary_cache_file_is_ignored(acme: Path, cache_folder: Path) -> None:
-    truth = Registry().schema("method", "cam")
-    (file,) = cache_folder.glob("method-cam-*.json")
+    truth = Registry().schema("method", "acme_cam")
+    (file,) = cache_folder.glob("method-acme_cam-*.json")
     file.write_bytes(b"\xff\xfe\x00")
-    assert Registry().schema("method", "cam") == truth
+    assert Registry().schema("method", "acme_cam") == truth
 
 
 def test_works_without_a_cache(acme: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(blocked))  # a file where a folder should be
-    assert Registry().schema("method", "cam").name == "cam"
+    assert Registry().schema("method", "acme_cam").name == "acme_cam"
     monkeypatch.setenv("XDG_CACHE_HOME", "relative/path")
     monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
     assert folder() is None
-    assert Registry().schema("method", "cam").name == "cam"
+    assert Registry().schema("method", "acme_cam").name == "acme_cam"
 
 
 def test_a_failed_write_leaves_nothing(acme: Path, cache_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -438,12 +438,12 @@ def test_a_failed_write_leaves_nothing(acme: Path, cache_folder: Path, monkeypat
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "replace", full)
-    assert Registry().schema("method", "cam").name == "cam"
+    assert Registry().schema("method", "acme_cam").name == "acme_cam"
     assert list(cache_folder.iterdir()) == []
 
 
 def test_schemas_survive_json(acme: Path) -> None:
-    for name in ("cam", "smooth", "needy"):
+    for name in ("acme_cam", "smooth", "needy"):
         schema = Registry().schema("method", name)
         assert from_json(json.loads(json.dumps(to_json(schema)))) == schema
 
@@ -457,7 +457,7 @@ JSON_VALUES = st.recursive(
 
 @given(st.data())
 def test_any_json_is_a_schema_or_a_value_error(data: st.DataObject) -> None:
-    plain = to_json(Schema("method", "cam", params=(Param("layer", ("str",), default="last"),)))
+    plain = to_json(Schema("method", "acme_cam", params=(Param("layer", ("str",), default="last"),)))
     target: dict[str, Any] = data.draw(st.sampled_from([plain, plain["params"][0]]))
     target[data.draw(st.sampled_from(sorted(target)))] = data.draw(JSON_VALUES)
     try:
@@ -641,13 +641,13 @@ def test_refused_names(install: Install, name: str) -> None:
 
 # --- configs -------------------------------------------------------------------------------------------------------
 
-FULL_CAM = {"name": "cam", "layer": "last", "power": 1.0}
+FULL_CAM = {"name": "acme_cam", "layer": "last", "power": 1.0}
 
 
 def test_check_fills_in_everything(acme: Path) -> None:
     registry = Registry()
-    assert registry.check("method", "cam") == FULL_CAM
-    assert registry.check("method", {"name": "smooth", "samples": 4, "also": "cam", "sizes": 7}) == {
+    assert registry.check("method", "acme_cam") == FULL_CAM
+    assert registry.check("method", {"name": "smooth", "samples": 4, "also": "acme_cam", "sizes": 7}) == {
         "name": "smooth",
         "inner": {**FULL_CAM, "power": 2.0},
         "parts": [FULL_CAM],
@@ -655,12 +655,12 @@ def test_check_fills_in_everything(acme: Path) -> None:
         "samples": 4,
         "sizes": [7],
     }
-    power = registry.check("method", {"name": "cam", "power": 3})["power"]
+    power = registry.check("method", {"name": "acme_cam", "power": 3})["power"]
     assert type(power) is float
 
 
 def test_check_needs_no_class(acme: Path) -> None:
-    for name in ("cam", "smooth"):
+    for name in ("acme_cam", "smooth"):
         Registry().schema("method", name)
     forget("acme")
     registry = Registry()
@@ -674,11 +674,11 @@ def test_build_and_back(acme: Path) -> None:
     config = {
         "name": "smooth",
         "samples": 50,
-        "inner": {"name": "smooth", "inner": {"name": "cam", "layer": "4", "power": 3}, "sizes": [3, 4]},
-        "parts": ["cam", {"name": "cam", "power": 5}],
+        "inner": {"name": "smooth", "inner": {"name": "acme_cam", "layer": "4", "power": 3}, "sizes": [3, 4]},
+        "parts": ["acme_cam", {"name": "acme_cam", "power": 5}],
     }
     plugin: Any = registry.build("method", config)
-    cam, smooth = registry.load("method", "cam"), registry.load("method", "smooth")
+    cam, smooth = registry.load("method", "acme_cam"), registry.load("method", "smooth")
     inner = smooth(inner=cam(layer="4", power=3.0), sizes=(3, 4))  # type: ignore[call-arg]
     assert plugin == smooth(samples=50, inner=inner, parts=(cam(), cam(power=5.0)))  # type: ignore[call-arg]
     full = registry.config_of(plugin)
@@ -693,8 +693,8 @@ def test_build_and_back(acme: Path) -> None:
         ({"name": "smooth", "sampels": 4}, "method.s.sampels: no parameter 'sampels' in smooth; did you mean 'sam"),
         ({"name": "smooth", "samples": 0}, "method.s.samples: 0 is out of range; allowed: 1..100"),
         ({"name": "smooth", "samples": "many"}, "method.s.samples: expected int, got 'many'"),
-        ({"name": "smooth", "inner": {"name": "cam", "powr": 1}}, "method.s.inner.powr: no parameter 'powr' in"),
-        ({"name": "smooth", "inner": {"name": "cam", "power": 0}}, "method.s.inner.power: 0.0 is out of range"),
+        ({"name": "smooth", "inner": {"name": "acme_cam", "powr": 1}}, "method.s.inner.powr: no parameter 'powr' in"),
+        ({"name": "smooth", "inner": {"name": "acme_cam", "power": 0}}, "method.s.inner.power: 0.0 is out of range"),
         ({"name": "smooth", "inner": "kam"}, "method.s.inner: no method 'kam'; did you mean 'cam'"),
         ({"name": "smooth", "inner": {"power": 1}}, "method.s.inner.name: no method is named"),
         ({"name": "smooth", "inner": None}, "method.s.inner: expected the name of a method"),
@@ -702,15 +702,15 @@ def test_build_and_back(acme: Path) -> None:
         ({"name": "smooth", "inner": False}, "YAML reads on, off"),
         ({"name": "smooth", "inner": {"name": False}}, "method.s.inner.name: False is not a name"),
         ({"name": "smooth", "parts": []}, "method.s.parts: empty list"),
-        ({"name": "smooth", "parts": ["cam", {"name": "cam", "layer": 1}]}, "method.s.parts[1].layer: expected str"),
+        ({"name": "smooth", "parts": ["acme_cam", {"name": "acme_cam", "layer": 1}]}, "method.s.parts[1].layer: expected str"),
         ({"name": "smooth", "sizes": [1, 0]}, "method.s.sizes[1]: 0 is out of range"),
         ({"name": "needy"}, "method.s.layer: needy needs a value for 'layer' (str); a layer"),
-        ({"name": "cam", "_target_": "os.system"}, "method.s._target_: '_target_' is not allowed"),
+        ({"name": "acme_cam", "_target_": "os.system"}, "method.s._target_: '_target_' is not allowed"),
         ({"_target_": "os.system"}, "method.s.name: no method is named"),
         ({"name": "os.system"}, "no method 'os.system'"),
-        ({"name": "cam", 3: 4}, "method.s.3: no parameter 3 in cam"),
+        ({"name": "acme_cam", 3: 4}, "method.s.3: no parameter 3 in acme_cam"),
         ({}, "no method is named"),
-        (["cam"], "expected the name of a method"),
+        (["acme_cam"], "expected the name of a method"),
         ("smoth", "method.s: no method 'smoth'; did you mean 'smooth'"),
     ],
 )  # fmt: skip
@@ -722,7 +722,7 @@ def test_config_errors(acme: Path, config: Any, says: str) -> None:
 
 
 def test_nesting_has_an_end(acme: Path) -> None:
-    config: Any = "cam"
+    config: Any = "acme_cam"
     for _ in range(3000):
         config = {"name": "smooth", "inner": config}
     with pytest.raises(ConfigError, match="nested more than 16 deep"):
@@ -847,7 +847,7 @@ def test_local_plugin_built_on_an_installed_one(acme: Path, tmp_path: Path) -> N
     path.write_text(f"{HEAD}\nfrom acme.cam import Cam\n@dataclass(frozen=True)\nclass SubCam(Cam): pass\n")
     registry = Registry([path])
     assert set(registry.schema("method", "sub_cam").sources) == {str(path), str(acme / "cam.py")}
-    assert registry.load("method", "cam") is registry.load("method", "sub_cam").__mro__[1]
+    assert registry.load("method", "acme_cam") is registry.load("method", "sub_cam").__mro__[1]
 
 
 def local_error(tmp_path: Path, text: str) -> str:
@@ -867,7 +867,7 @@ def test_local_files_that_cannot_be_used(tmp_path: Path, acme: Path) -> None:
     (tmp_path / "helper.py").write_text("")
     assert "cannot import its neighbours" in local_error(tmp_path, "import helper")
     clash = local_error(tmp_path, CAM)
-    assert "method 'cam' is defined more than once: acme 1.0 (acme.cam:Cam) and " in clash
+    assert "method 'cam' is defined more than once: xai-framework 0.1.0 (xai_plugins.methods.cam:" in clash
     assert f"{tmp_path / 'mine.py'} (Cam)" in clash
     assert "plugin_name" in clash
     named = CAM.replace("class Cam(Explainer):", "class Cam(Explainer):\n    plugin_name: ClassVar[str] = '{}'")

@@ -78,17 +78,17 @@ def show_command(args: argparse.Namespace) -> int:
     if not words or len(words) > 2:
         raise ConfigError("name one plugin", fix="xai show method smoothgrad")
     kind = kind_of(words[0]) if len(words) == 2 else _kind_with(registry, words[0])
-    schema = registry.schema(kind, words[-1])
+    schema = registry.schema(kind, registry.canonical(kind, words[-1]))
     if args.json:
         _print_json(to_json(schema))
     else:
-        _print(_page(schema))
+        _print(_page(schema, [a for a, name in registry.aliases(kind).items() if name == schema.name]))
     return 0
 
 
 def _kind_with(registry: Registry, name: str) -> str:
     """The only kind that has a plugin of this name."""
-    kinds = [kind for kind in KINDS if name in registry.names(kind)]
+    kinds = [kind for kind in KINDS if registry.canonical(kind, name) in registry.names(kind)]
     if len(kinds) == 1:
         return kinds[0]
     if kinds:
@@ -106,12 +106,12 @@ def _listing(title: str, outlines: Sequence[Outline]) -> RenderableType:
     return _table(("name", "what it is", "from"), rows, title)
 
 
-def _page(schema: Schema) -> list[RenderableType]:
+def _page(schema: Schema, aliases: Sequence[str]) -> list[RenderableType]:
     """Heading, documentation, properties and the parameters of one plugin."""
     parts: list[Any] = [f"{schema.name} ({schema.kind}, {_origin(schema)})"]
     parts += [schema.headline] if schema.headline else []
     parts += [first_paragraph(paragraph) for paragraph in schema.doc.split("\n\n") if paragraph]
-    facts = [f"version {schema.version}"]
+    facts = [f"version {schema.version}"] + ([f"also called {', '.join(aliases)}"] if aliases else [])
     if schema.kind == "method":
         facts.append("uses noise" if schema.stochastic else "no noise")
         facts.append("class-specific" if schema.class_specific else "the same for every class")

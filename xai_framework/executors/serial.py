@@ -14,6 +14,7 @@ from xai_framework.plan import Cell, Group, Unit
 from xai_framework.registry import Registry
 from xai_framework.space import in_precision, in_space
 from xai_framework.store import canonical
+from xai_framework.untrained import untrained
 
 Progress = Callable[[Group, int], None]
 """Told after each unit: the group, and how many images it held."""
@@ -29,12 +30,16 @@ def run_group(group: Group, units: list[Unit], registry: Registry, progress: Pro
     if not isinstance(adapter, ModelAdapter):
         raise PluginError(f"{group.backbone_config['name']!r} is no backbone", where="backbone")
     adapter = in_space(in_precision(adapter, settings.precision), settings.space)
+    trained = adapter
+    if settings.untrained:
+        adapter = untrained(adapter, settings.seed)
     tasks = tasks_of(group.cells, registry)
     engine = Engine(
         adapter,
         group.dataset,
         group.manifest.rows,
         list(tasks.values()),
+        chooser=trained,
         seed=settings.seed,
         device=settings.device,
         batch=settings.batch,

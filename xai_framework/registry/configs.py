@@ -23,7 +23,7 @@ def check(registry: Registry, kind: str, config: object, where: str, depth: int 
     if depth == _DEEPEST:
         raise ConfigError(f"plugins are nested more than {_DEEPEST} deep", where=where)
     given = _as_mapping(kind, config, where)
-    name = given["name"]
+    name = registry.canonical(kind, given["name"])
     schema = _schema(registry, kind, name, where)
     names = [p.name for p in schema.params]
     for key in given:

@@ -67,6 +67,14 @@ def installed_plugins() -> Catalogue:
     return {kind: {name: tuple(entries) for name, entries in names.items()} for kind, names in found.items()}
 
 
+def installed_aliases() -> dict[str, dict[str, str]]:
+    """kind -> alias -> name: entry points ``saliency = "gradient"`` of the groups ``xai_framework.method_aliases``, ..."""
+    return {
+        kind: {p.name: p.value for p in importlib.metadata.entry_points(group=f"xai_framework.{kind}_aliases")}
+        for kind in KINDS
+    }
+
+
 def find_spec(module: str) -> ModuleSpec | None:
     """The spec of a dotted module; unlike ``importlib.util.find_spec`` without importing its parent packages."""
     path: Sequence[str] | None = None

@@ -46,6 +46,11 @@ def bad_name(name: str) -> str:
     return ""
 
 
+def spelling(name: str) -> str:
+    """What spellings of one name have in common: ``Grad-CAM++`` and ``gradcam_plus_plus`` -> ``gradcamplusplus``."""
+    return re.sub(r"[\W_]", "", name.casefold().replace("+", "plus"))
+
+
 def snake_case(class_name: str) -> str:
     """``MyCam`` -> ``my_cam``, ``LRPEpsilon`` -> ``lrp_epsilon``."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", class_name).lower()

@@ -14,9 +14,9 @@ from xai_framework.core.errors import PluginError, did_you_mean
 from xai_framework.core.plugin import Plugin
 from xai_framework.registry import cache, configs
 from xai_framework.registry.configs import Config
-from xai_framework.registry.discovery import Entry, installed_plugins, source_of
+from xai_framework.registry.discovery import Entry, installed_aliases, installed_plugins, source_of
 from xai_framework.registry.local import local_plugins
-from xai_framework.registry.names import KINDS, bad_name, snake_case
+from xai_framework.registry.names import KINDS, bad_name, snake_case, spelling
 from xai_framework.registry.outline import Outline, outline
 from xai_framework.registry.schema import Schema
 from xai_framework.registry.schema_of import schema_of
@@ -35,6 +35,7 @@ class Registry:
     def __init__(self, local_files: Sequence[str | Path] = ()) -> None:
         """Raises ConfigError for a file that is missing, PluginError for one that is no usable plugin file."""
         self._entries = installed_plugins()
+        self._aliases = installed_aliases()
         for kind, names in local_plugins(local_files).items():
             for name, entries in names.items():
                 claimed = (*self._entries[kind].get(name, ()), *entries)
@@ -47,6 +48,22 @@ class Registry:
     def names(self, kind: str) -> tuple[str, ...]:
         """All valid names, sorted, whether their plugins work or not. Imports nothing."""
         return tuple(sorted(name for name in self._of(kind) if not bad_name(name)))
+
+    def aliases(self, kind: str) -> dict[str, str]:
+        """Other names of plugins, under which users of other libraries know them, and what each stands for."""
+        names = self._of(kind)
+        return {a: n for a, n in sorted(self._aliases[kind].items()) if n in names and a not in names}
+
+    def canonical(self, kind: str, name: str) -> str:
+        """The name of the plugin that ``name`` stands for: itself, an alias, or either in another spelling
+        (``Grad-CAM++``). A name that stands for nothing is given back.
+        """
+        names = self._of(kind)
+        if name in names:
+            return name
+        aliases = self.aliases(kind)
+        known = {spelling(alias): n for alias, n in aliases.items()} | {spelling(n): n for n in names}
+        return aliases.get(name) or known.get(spelling(name), name)
 
     def outlines(self, kind: str, *, check: bool = False) -> tuple[Outline, ...]:
         """Name, one line of documentation and obvious faults of every plugin, from source text. Imports nothing.

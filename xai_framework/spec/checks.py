@@ -34,6 +34,7 @@ def preflight(arguments: Sequence[str], multirun: bool, registry: Registry) -> l
     _check_files()
     with _composer():
         options = {g: _options(g) for g in (*GROUPS, "experiment")}
+        overrides = [_respelled(o, options, registry) for o in overrides]
         for o in overrides:
             _check_shape(o, multirun)
             _check_choice(o, options, registry)
@@ -80,6 +81,18 @@ def _spelling(argument: str) -> str:
 def _options(group: str) -> list[str]:
     loader = GlobalHydra.instance().config_loader()
     return [o for o in loader.get_group_options(group) if o != "__init__"]
+
+
+def _respelled(o: Override, options: dict[str, list[str]], registry: Registry) -> Override:
+    """``method=[Grad-CAM++]`` as ``method=[gradcam_plus_plus]``."""
+    group = str(o.key_or_group)
+    if group not in GROUPS or o.is_delete():
+        return o
+    key, _, value = str(o.input_line).partition("=")
+    parts = re.split(r"([\[\],\s]+)", value)
+    known = (registry.canonical(group, part) if part not in options[group] else part for part in parts)
+    rewritten = f"{key}={''.join(known)}"
+    return o if rewritten == str(o.input_line) else _parsed(rewritten)
 
 
 def _check_shape(o: Override, multirun: bool) -> None:
@@ -137,7 +150,7 @@ def _check_repeated(overrides: Sequence[Override]) -> None:
 
 def _nested_spelled_out(overrides: Sequence[Override], registry: Registry) -> list[Override]:
     """``method.smoothgrad.inner=gradcam`` in Hydra's own spelling, ``method@method.smoothgrad.inner=gradcam``."""
-    methods = set(registry.names("method"))
+    methods = {*registry.names("method"), *registry.aliases("method")}
     nested = {p.name for s in registry.schemas("method") if not s.broken for p in s.params if p.nested == "method"}
     out = []
     for o in overrides:

@@ -20,6 +20,9 @@ class Settings(Plugin):
     study: str = param("default", doc="name of the result folder below outputs/runs")
     seed: int = param(0, ge=0, le=2**63 - 1, doc="seed of everything random")
     space: Literal["model", "pixels"] = param("model", doc="what attributions are with respect to")
+    untrained: bool = param(
+        False, doc="explain the same architecture with new random weights, for the targets of the trained one"
+    )
     device: str = param("cpu", doc="cpu, cuda, cuda:1, mps")
     precision: Literal["float32", "float64"] = param("float32", doc="type of weights and inputs")
     threads: int = param(1, ge=1, le=1024, doc="processor threads; one each is fastest where several runs share cores")

@@ -30,10 +30,12 @@ def store_nodes(registry: Registry) -> None:
     Plugins.instance().register(WorkingFolder)
     store = ConfigStore.instance()
     for group in GROUPS:
+        aliases = registry.aliases(group)
         for schema in registry.schemas(group):
             if not schema.broken:
-                package = f"method.{schema.name}" if group == "method" else group
-                store.store(group=group, name=schema.name, node=_node(schema), package=package)
+                for name in (schema.name, *(a for a, canonical in aliases.items() if canonical == schema.name)):
+                    package = f"method.{name}" if group == "method" else group
+                    store.store(group=group, name=name, node=_node(schema), package=package)
 
 
 def _node(schema: Any) -> dict[str, Any]:  # noqa: ANN401 - registry.Schema
