@@ -7,6 +7,7 @@ arXiv:1810.03292, section 3).
 from __future__ import annotations
 
 import copy
+from hashlib import sha256
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +28,8 @@ def reinitialised(model: nn.Module, seed: int) -> nn.Module:
     """
     twin = copy.deepcopy(model)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.default_generator.manual_seed(seed)
+        # not the seed itself: a network built with it would get the very weights it has
+        torch.default_generator.manual_seed(int.from_bytes(sha256(f"untrained {seed}".encode()).digest()[:7]))
         reached: set[int] = set()
         for module in twin.modules():
             reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)

@@ -297,7 +297,7 @@ def test_explain_one_picture(folder: Path, capsys: pytest.CaptureFixture[str]) -
     [
         ("xai r", ["run"]),
         ("xai show me", ["method", "metric"]),
-        ("xai show method sm", ["smoothgrad"]),
+        ("xai show method sm", ["smoothgrad", "smoothgrad_squared"]),
         ("xai list back", ["backbones"]),
         ("xai run backbone=shapes_v", ["backbone=shapes_vgg"]),
         ("xai run method=[smoothgrad] method.smoothgrad.sam", ["method.smoothgrad.samples="]),

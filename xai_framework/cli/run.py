@@ -32,6 +32,7 @@ def composed_jobs(arguments: Sequence[str], registry: Any, files: Sequence[str])
     """All configurations of a run or multirun; None where there is nothing for us to run."""
     import hydra
     from hydra_plugins import xai_launcher as launcher
+    from omegaconf import open_dict
 
     from xai_framework.spec import checks, nodes
 
@@ -49,6 +50,8 @@ def composed_jobs(arguments: Sequence[str], registry: Any, files: Sequence[str])
         from hydra.core.hydra_config import HydraConfig
         from hydra.types import RunMode
 
+        with open_dict(config):
+            config.hydra = HydraConfig.instance().cfg.hydra  # type: ignore[union-attr] # names the experiment chosen
         if HydraConfig.get().mode == RunMode.MULTIRUN:  # another launcher than ours: this job runs by itself
             from xai_framework.registry import Registry
             from xai_framework.spec.compose import job_of

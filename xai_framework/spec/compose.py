@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
@@ -20,7 +19,7 @@ _PLUGINS = ("backbone", "dataset", "target", "method", "renderer", "experiment")
 
 def job_of(config: DictConfig, registry: Registry) -> Job:
     """Check every value of one composed configuration. Raises ConfigError naming the key."""
-    experiment = config.hydra.runtime.choices.get("experiment") if "hydra" in config else _experiment()
+    experiment = config.hydra.runtime.choices.get("experiment") if "hydra" in config else None
     config = config.copy()
     with open_dict(config):
         config.pop("hydra", None)
@@ -46,10 +45,6 @@ def job_of(config: DictConfig, registry: Registry) -> Job:
         settings=settings,
         config_yaml=text,
     )
-
-
-def _experiment() -> str | None:
-    return str(HydraConfig.get().runtime.choices.get("experiment")) if HydraConfig.initialized() else None
 
 
 def _present(value: object, kind: str) -> Mapping[str, Any]:

@@ -16,18 +16,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GradCamPlusPlus(Cam):
-    """relu(sum_k w_k A_k) with w_k = sum_ij a_k(i,j) relu(dS/dA_k(i,j)), (B,1,h,w): several objects count alike.
+    """relu(sum_k w_k A_k) with w_k = sum_ij a_ij relu(dS/dA_ij), (B,1,h,w): several objects of the class count alike.
 
-    Equation 19, for exp(S): a = g^2 / (2 g^2 + sum_ij A g^3). The factor exp(S) of every weight is left out.
+    Equation 19, for exp(S): a_ij = g_ij^2 / (2 g_ij^2 + sum_ab A_ab g_ij^3) = 1 / (2 + g_ij sum_ab A_ab) where
+    g_ij is not 0, and 0 elsewhere. The factor exp(S) of every weight is left out.
     """
 
     def cam(
         self, probe: Probe, inputs: Tensor, targets: Tensor, layer: str, activations: Tensor, gradients: Tensor
     ) -> Tensor:
-        """Equations 10 and 11."""
-        # a does not change when all gradients are divided by one number: without it their cubes fall out of float32
-        scale = gradients.abs().amax((1, 2, 3), keepdim=True)
-        g = gradients / torch.where(scale > 0, scale, torch.ones_like(scale))
-        below = 2 * g.square() + (activations * g.pow(3)).sum((2, 3), keepdim=True)
-        alphas = torch.where(below != 0, g.square() / torch.where(below != 0, below, torch.ones_like(below)), 0)
-        return weighted(activations, (alphas * gradients.clamp(min=0)).sum((2, 3), keepdim=True))
+        """Equations 10, 11 and 19; the short form of a has no third powers, which fall out of float32."""
+        positive = gradients.clamp(min=0)
+        below = 2 + gradients * activations.sum((2, 3), keepdim=True)
+        weights = torch.where(below != 0, positive / torch.where(below != 0, below, 1), 0)
+        return weighted(activations, weights.sum((2, 3), keepdim=True))

@@ -1,0 +1,1 @@
+"""The same networks and pictures explained by us and by other libraries."""
