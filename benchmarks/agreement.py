@@ -12,10 +12,10 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.peers import with_cams, with_captum
+from benchmarks.peers import with_cams, with_captum, with_zennit
 from benchmarks.peers.common import LAYERS, SIZE, Comparison
 
-PEERS = (with_captum, with_cams)
+PEERS = (with_captum, with_cams, with_zennit)
 PAGE = Path(__file__).parents[1] / "docs" / "agreement.md"
 START, END = "<!-- table -->", "<!-- end of table -->"
 

@@ -293,10 +293,10 @@ class SharedProbe:
         """D score / d tensor, for those that the score depends on."""
         with torch.inference_mode(False), torch.enable_grad():
             total = self.target.score(done.outputs, _plain(targets)).sum()
-        if not total.requires_grad or not asked:
-            return {}
-        self.counts.backward += len(done.leaf)
-        found = torch.autograd.grad(total, list(asked.values()), retain_graph=keep, allow_unused=True)
+            if not total.requires_grad or not asked:
+                return {}
+            self.counts.backward += len(done.leaf)
+            found = torch.autograd.grad(total, list(asked.values()), retain_graph=keep, allow_unused=True)
         return {name: gradient for name, gradient in zip(asked, found, strict=True) if gradient is not None}
 
     def _layer_scores(self, row: Tensor, target: Tensor, number: int, edits: Edits) -> Tensor:

@@ -82,7 +82,13 @@ class Subject:
         with torch.no_grad():
             return cls(name, network(name), x, network(name)(x).argmax(1))
 
+    @property
+    def probe(self) -> SharedProbe:
+        """A new one: it remembers nothing."""
+        return SharedProbe(
+            ModuleAdapter(self.model, Preprocess(mean=(0.5, 0.4, 0.3), std=(0.25, 0.2, 0.2))), Predicted()
+        )
+
     def ours(self, method: Explainer) -> Callable[[], Tensor]:
         """The method's map, when called."""
-        probe = SharedProbe(ModuleAdapter(self.model, Preprocess()), Predicted())
-        return lambda: method.explain(probe, self.inputs, self.targets, NamedRng.of(0, IDS))
+        return lambda: method.explain(self.probe, self.inputs, self.targets, NamedRng.of(0, IDS))

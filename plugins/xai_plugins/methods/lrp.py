@@ -1,0 +1,101 @@
+"""Layer-wise relevance propagation. Bach et al. 2015, doi:10.1371/journal.pone.0130140.
+
+Rules and composites: Montavon, Binder, Lapuschkin, Samek & Mueller 2019, doi:10.1007/978-3-030-28954-6_10.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+
+from xai_framework.core import Ask, ConfigError, Explainer, Probe, Reduction, Rng, Rule, Shape, param, reduce_channels
+from xai_plugins.methods._lrp import PASSES, Propagation, Rules
+from xai_plugins.methods._lrp_terms import (
+    LrpRule,
+    alpha_beta_rule,
+    box_rule,
+    epsilon_rule,
+    flat_rule,
+    gamma_rule,
+    zplus_rule,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Composite = Literal[
+    "epsilon_plus_flat",
+    "epsilon_gamma_box",
+    "epsilon_plus",
+    "epsilon_alpha_beta_flat",
+    "epsilon",
+    "gamma",
+    "alpha_beta",
+    "zplus",
+]
+
+
+@dataclass(frozen=True)
+class Lrp(Explainer):
+    """Relevance of every input value, (B,C,H,W), signed, in units of the score: the score handed back layer by layer.
+
+    Equation 58 of Bach et al. and the rules of the composite: ``epsilon_plus_flat`` is epsilon for dense layers, z+ for
+    convolutions, flat for the first layer; ``epsilon_gamma_box`` takes gamma and z^B instead. It starts with the
+    score's gradient times the score, which for a logit is the logit. Batch norm is folded into the layer in front of it
+    (without one it passes relevance on), summands share in proportion to what they contribute, max pooling passes to
+    the winner. The sum over inputs is the score less what biases and epsilon absorb. Networks with other functions
+    than these are refused.
+    """
+
+    composite: Composite = param("epsilon_plus_flat", doc="which rule applies to which layers")
+    epsilon: float = param(1e-6, gt=0, doc="of the epsilon rule: larger absorbs more weak contributions")
+    gamma: float = param(0.25, ge=0, doc="of the gamma rule: larger favours positive weights")
+    alpha: float = param(2.0, ge=1, doc="of the alpha-beta rule: factor of positive contributions")
+    beta: float = param(1.0, ge=0, doc="of the alpha-beta rule: factor of negative ones; alpha - 1")
+    reduce: Reduction = param("none", doc="how channels become one; none keeps them, signed")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if abs(self.alpha - self.beta - 1) > 1e-9:
+            raise ConfigError(
+                f"alpha {self.alpha} - beta {self.beta} is not 1: relevance would be made or lost",
+                where="Lrp.beta",
+                fix=f"use beta={self.alpha - 1:g}",
+            )
+
+    def needs(self, about: Shape) -> tuple[Ask, ...]:
+        """One forward and one (longer) backward pass under the rule, and the score."""
+        return (Ask("score"), Ask("gradient", rule=self._rule(None, None), backwards=1))
+
+    def explain(self, probe: Probe, inputs: Tensor, targets: Tensor, rng: Rng) -> Tensor:
+        """Relevance flows in place of the gradient."""
+        low, high = (probe.baseline(name, inputs[:1])[:, :, :1, :1] for name in ("black", "white"))
+        rule = self._rule(low, high)
+        relevance = probe.gradient(inputs, targets, rule) * probe.score(inputs, targets)[:, None, None, None]
+        return reduce_channels(relevance, self.reduce)
+
+    def _rule(self, low: Tensor | None, high: Tensor | None) -> Rule:
+        """``low`` and ``high`` are the input's bounds (1,C,1,1); they follow from the backbone."""
+        values = {"epsilon": self.epsilon, "gamma": self.gamma, "alpha": self.alpha, "beta": self.beta}
+        params = (("composite", self.composite), *values.items())
+        return Rule("lrp", params, make=lambda: Propagation(self._rules(low, high)).table(), passes=PASSES)
+
+    def _rules(self, low: Tensor | None, high: Tensor | None) -> Rules:
+        zplus, gamma = zplus_rule(), partial(gamma_rule, self.gamma)
+        alpha_beta = partial(alpha_beta_rule, self.alpha, self.beta)
+        box: LrpRule = epsilon_rule if low is None or high is None else partial(box_rule, low, high)
+        # convolutions, dense layers, the first layer
+        table: dict[Composite, tuple[LrpRule, LrpRule, LrpRule]] = {
+            "epsilon_plus_flat": (zplus, epsilon_rule, flat_rule),
+            "epsilon_gamma_box": (gamma, epsilon_rule, box),
+            "epsilon_plus": (zplus, epsilon_rule, zplus),
+            "epsilon_alpha_beta_flat": (alpha_beta, epsilon_rule, flat_rule),
+            "epsilon": (epsilon_rule, epsilon_rule, epsilon_rule),
+            "gamma": (gamma, gamma, gamma),
+            "alpha_beta": (alpha_beta, alpha_beta, alpha_beta),
+            "zplus": (zplus, zplus, zplus),
+        }
+        conv, dense, first = table[self.composite]
+        everywhere = {"stabiliser": self.epsilon} if self.composite == "epsilon" else {}
+        return Rules(conv, dense, first, self.epsilon, **everywhere)
