@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, resolve_name
 
-from xai_framework.core.errors import LayerError, ModelError
+from xai_framework.core.errors import LayerError, ModelError, NotApplicable
 from xai_framework.core.probe import Call
 from xai_framework.core.rule import Function, Rule
 
@@ -139,7 +139,7 @@ class Substitute(TorchFunctionMode):
     """Applies a rule's replacements to every function the model calls, whether by module, function or method.
 
     Replacements run outside the mode, so they may call the originals. A differentiable function that the rule neither
-    replaces nor lets pass raises ModelError: a rule is never half applied in silence.
+    replaces nor lets pass raises NotApplicable: a rule is never half applied in silence.
     """
 
     def __init__(self, rule: Rule) -> None:
@@ -155,16 +155,16 @@ class Substitute(TorchFunctionMode):
             return replacement(*args, **(kwargs or {}))
         output = func(*args, **(kwargs or {}))
         if func not in self._rule.passes and func not in _IDENTITY and _differentiable(output):
-            raise ModelError(
-                f"rule {self._rule.name!r} does not know what to do with {resolve_name(func) or func}",
-                fix="this method has no meaning on a network with that function; choose another method",
+            raise NotApplicable(
+                f"rule {self._rule.name!r} does not know what to do with {resolve_name(func) or func}: "
+                "this method has no meaning on a network with that function"
             )
         return output
 
     def check_used(self) -> None:
-        """Raises ModelError where nothing was replaced: the result would be a plain gradient under another name."""
+        """Raises NotApplicable where nothing was replaced: the result would be a plain gradient under another name."""
         if not self._met:
-            raise ModelError(f"rule {self._rule.name!r} met nothing to replace in this model")
+            raise NotApplicable(f"rule {self._rule.name!r} met nothing to replace in this model")
 
 
 def _differentiable(output: object) -> bool:
@@ -186,10 +186,14 @@ class Listen(TorchFunctionMode):
         self, func: Function, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:  # noqa: ANN401
         output = func(*args, **(kwargs or {}))
-        if func in self._functions and isinstance(output, Tensor):
-            self.calls.append((func, args, kwargs or {}, output))
-            return output.clone()
-        return output
+        if func not in self._functions:
+            return output
+        # of several outputs the first is meant: attention gives its weights beside it
+        first, *rest = output if isinstance(output, tuple) else (output,)
+        if not isinstance(first, Tensor):
+            return output
+        self.calls.append((func, args, kwargs or {}, first))
+        return (first.clone(), *rest) if isinstance(output, tuple) else first.clone()
 
     def with_gradients(self, score: Tensor, inputs: Tensor) -> tuple[Tensor, list[Call]]:
         """D score / d inputs, and all calls with d score / d output."""

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xai_framework.capture import Listen, Substitute, Taps, at_rest, replaced
-from xai_framework.core import LayerError, ModelError, Rule
+from xai_framework.core import LayerError, ModelError, NotApplicable, Rule
 
 X = torch.tensor([[-2.0, -1.0, 1.0, 3.0]])
 
@@ -186,17 +186,17 @@ def test_a_rule_meets_every_spelling_of_a_function(relu: Callable[[Tensor], Tens
 
 
 def test_a_function_the_rule_does_not_know_is_refused() -> None:
-    with pytest.raises(ModelError, match=r"rule 'guided' does not know what to do with .*silu"):
+    with pytest.raises(NotApplicable, match=r"rule 'guided' does not know what to do with .*silu"):
         under(GUIDED, Net(lambda x: F.relu(x) + F.silu(x)))
 
 
 def test_a_function_with_several_outputs_is_no_way_round() -> None:
-    with pytest.raises(ModelError, match="chunk"):
+    with pytest.raises(NotApplicable, match="chunk"):
         under(GUIDED, Net(lambda x: torch.cat([F.relu(part) for part in x.chunk(2, 1)], 1)))
 
 
 def test_a_rule_that_meets_nothing_is_refused() -> None:
-    with pytest.raises(ModelError, match="met nothing to replace"):
+    with pytest.raises(NotApplicable, match="met nothing to replace"):
         under(GUIDED, nn.Linear(4, 3))
 
 

@@ -702,7 +702,10 @@ def test_build_and_back(acme: Path) -> None:
         ({"name": "smooth", "inner": False}, "YAML reads on, off"),
         ({"name": "smooth", "inner": {"name": False}}, "method.s.inner.name: False is not a name"),
         ({"name": "smooth", "parts": []}, "method.s.parts: empty list"),
-        ({"name": "smooth", "parts": ["acme_cam", {"name": "acme_cam", "layer": 1}]}, "method.s.parts[1].layer: expected str"),
+        (
+            {"name": "smooth", "parts": ["acme_cam", {"name": "acme_cam", "layer": 1}]},
+            "method.s.parts[1].layer: expected str",
+        ),
         ({"name": "smooth", "sizes": [1, 0]}, "method.s.sizes[1]: 0 is out of range"),
         ({"name": "needy"}, "method.s.layer: needy needs a value for 'layer' (str); a layer"),
         ({"name": "acme_cam", "_target_": "os.system"}, "method.s._target_: '_target_' is not allowed"),

@@ -68,7 +68,7 @@ def installed_plugins() -> Catalogue:
 
 
 def installed_aliases() -> dict[str, dict[str, str]]:
-    """kind -> alias -> name: entry points ``saliency = "gradient"`` of the groups ``xai_framework.method_aliases``, ..."""
+    """Kind -> alias -> name: entry points ``saliency = "gradient"`` of the groups ``xai_framework.*_aliases``."""
     return {
         kind: {p.name: p.value for p in importlib.metadata.entry_points(group=f"xai_framework.{kind}_aliases")}
         for kind in KINDS

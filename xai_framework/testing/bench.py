@@ -92,11 +92,13 @@ class Bench:
         return (method or self.method).explain(probe, batch, aims, rng)
 
     def applies(self) -> bool:
-        """Whether the method has a meaning on this model."""
+        """Whether the method has a meaning on this model; any other failure is for the checks to report."""
         try:
             self.run()
         except NotApplicable:
             return False
+        except Exception:
+            return True
         return True
 
     def announced(self) -> tuple[Ask, ...]:

@@ -1,4 +1,4 @@
-"""Small networks in the styles that break attribution tools: in-place ReLU, functions, sums in place, reuse."""
+"""Small networks in the styles that break attribution tools: in-place ReLU, functions, sums in place, reuse, tokens."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.models.swin_transformer import SwinTransformer
+from torchvision.models.vision_transformer import VisionTransformer
 
 from xai_framework.core import param
-from xai_framework.core.adapter import ModelAdapter
+from xai_framework.core.adapter import ModelAdapter, keep_grid
 from xai_framework.core.preprocess import Preprocess
 
 CLASSES = ("ant", "bee", "cow", "dog", "elk")
@@ -91,8 +93,35 @@ class Reused(nn.Module):
         return self.fc(features.mean((2, 3))), features
 
 
-Network = Literal["vgg_like", "residual", "reused"]
-NETWORKS: dict[Network, Callable[[bool], nn.Module]] = {"vgg_like": VggLike, "residual": Residual, "reused": Reused}
+def vit(_inplace: bool) -> nn.Module:
+    """A class token and 4 x 4 patches; works nowhere in place."""
+    model: nn.Module = VisionTransformer(
+        image_size=16, patch_size=4, num_layers=2, num_heads=2, hidden_dim=8, mlp_dim=12, num_classes=len(CLASSES)
+    )
+    # torchvision starts the head at 0: nothing could be explained
+    for name, std in (("heads.head.weight", 0.5), ("class_token", 1.0), ("encoder.pos_embedding", 0.5)):
+        nn.init.normal_(model.get_parameter(name), std=std)
+    return model
+
+
+def swin(_inplace: bool) -> nn.Module:
+    """8 x 8 patches in windows of 4 x 4, also shifted ones; the last stage's window is its whole grid."""
+    model: nn.Module = SwinTransformer(
+        patch_size=[2, 2], embed_dim=4, depths=[2, 1], num_heads=[1, 2], window_size=[4, 4], num_classes=len(CLASSES)
+    )
+    return model
+
+
+Network = Literal["vgg_like", "residual", "reused", "vit", "swin"]
+NETWORKS: dict[Network, Callable[[bool], nn.Module]] = {
+    "vgg_like": VggLike,
+    "residual": Residual,
+    "reused": Reused,
+    "vit": vit,
+    "swin": swin,
+}
+# the output of the last block of a ViT bears on the class only through its class token
+_LAST = {"vit": "encoder.layers.encoder_layer_1.ln_1", "swin": "features.3"}
 
 
 @dataclass(frozen=True)
@@ -124,8 +153,16 @@ class TinyAdapter(ModelAdapter):
         return CLASSES
 
     def last_layer(self) -> str:
-        """A layer whose output the network overwrites."""
-        return str(self.model.last)
+        """A layer whose output the network overwrites, where it has one."""
+        return str(_LAST.get(self.network) or self.model.last)
+
+    def to_grid(self, name: str) -> Callable[[Tensor], Tensor]:
+        """Tokens without the class token, and channels last, become a grid."""
+        if self.network == "vit" and name.startswith("encoder"):
+            return lambda tokens: tokens[:, 1:].transpose(1, 2).unflatten(2, (4, 4))
+        if self.network == "swin" and name.startswith(("features", "norm")):
+            return lambda grid: grid.permute(0, 3, 1, 2)
+        return keep_grid
 
     def twin(self) -> TinyAdapter:
         """The same network and weights without any operation in place."""

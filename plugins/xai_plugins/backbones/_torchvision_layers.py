@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import partial
+from math import isqrt
 from typing import TYPE_CHECKING, NoReturn
 
 from xai_framework.core import LayerError, keep_grid
@@ -12,6 +13,7 @@ from xai_framework.core import LayerError, keep_grid
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+_MOST_EXTRA_TOKENS = 8  # more is no class token with registers
 _CHANNELS_FIRST_IN_SWIN = ("features.0.0", "permute", "avgpool")
 _CHANNELS_LAST_IN_CONVNEXT = re.compile(r"features\.\d+\.\d+\.block\.[1-5]")
 _WINDOWS_IN_MAXVIT = re.compile(r"blocks\.\d+\.layers\.\d+\.layers\.(window|grid)_attention\..+")
@@ -64,14 +66,15 @@ def grey_stem(model: nn.Module) -> None:
 
 
 def _patches(name: str, tokens: Tensor) -> Tensor:
-    """(B, 1 + h*w, C) -> (B,C,h,w), without the class token."""
-    side = round((tokens.shape[1] - 1) ** 0.5) if tokens.ndim == 3 else 0
-    if tokens.ndim != 3 or side * side != tokens.shape[1] - 1:
+    """(B, extra + h*w, C) -> (B,C,h,w), without the tokens in front: the class token, and registers where there are."""
+    side = isqrt(tokens.shape[1]) if tokens.ndim == 3 else 0
+    extra = tokens.shape[1] - side * side if side else 0
+    if not side or extra > _MOST_EXTRA_TOKENS:
         raise LayerError(
             f"layer {name!r} gives {tuple(tokens.shape)}, which is no class token and square grid of patches",
             fix="choose last, encoder.layers.encoder_layer_K or its ln_1",
         )
-    return tokens[:, 1:].transpose(1, 2).reshape(len(tokens), -1, side, side)
+    return tokens[:, extra:].transpose(1, 2).reshape(len(tokens), -1, side, side)
 
 
 def _channels_first(name: str, tensor: Tensor) -> Tensor:

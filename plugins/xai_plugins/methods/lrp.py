@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
+import torch
+
 from xai_framework.core import Ask, ConfigError, Explainer, Probe, Reduction, Rng, Rule, Shape, param, reduce_channels
 from xai_plugins.methods._lrp import PASSES, Propagation, Rules
 from xai_plugins.methods._lrp_terms import (
@@ -66,13 +68,15 @@ class Lrp(Explainer):
 
     def needs(self, about: Shape) -> tuple[Ask, ...]:
         """One forward and one (longer) backward pass under the rule, and the score."""
-        return (Ask("score"), Ask("gradient", rule=self._rule(None, None), backwards=1))
+        return (Ask("score"), Ask("gradient", of="row", rule=self._rule(None, None), backwards=1))
 
     def explain(self, probe: Probe, inputs: Tensor, targets: Tensor, rng: Rng) -> Tensor:
         """Relevance flows in place of the gradient."""
         low, high = (probe.baseline(name, inputs[:1])[:, :, :1, :1] for name in ("black", "white"))
         rule = self._rule(low, high)
-        relevance = probe.gradient(inputs, targets, rule) * probe.score(inputs, targets)[:, None, None, None]
+        # row by row: quotients of small sums magnify the rounding by which batches of other sizes differ
+        rows = zip(inputs.split(1), targets.split(1), strict=True)
+        relevance = torch.cat([probe.gradient(x, t, rule) * probe.score(x, t).view(-1, 1, 1, 1) for x, t in rows])
         return reduce_channels(relevance, self.reduce)
 
     def _rule(self, low: Tensor | None, high: Tensor | None) -> Rule:
