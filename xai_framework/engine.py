@@ -84,6 +84,7 @@ class Engine:
         self.adapter, self.dataset, self.rows, self.seed = adapter, dataset, rows, seed
         self.chooser = chooser or adapter
         self.counts = Counts()
+        self.references: dict[str, Tensor] = {}
         parameter = next(adapter.model.parameters(), None)
         self.dtype = parameter.dtype if parameter is not None else torch.float32
         self.device = torch.device(device)
@@ -158,7 +159,13 @@ class Engine:
         asks = _united([a for t in tasks for a in t.method.needs(_shape_of(inputs))])
         for target in {id(t.target): t.target for t in tasks}.values():
             probe = SharedProbe(
-                self.adapter, target, chunk=self.batch, handouts=handouts, asks=asks, counts=self.counts
+                self.adapter,
+                target,
+                chunk=self.batch,
+                handouts=handouts,
+                asks=asks,
+                references=self.references,
+                counts=self.counts,
             )
             facts = BatchFacts(rows, prepared, self.adapter.labels)
             about = [About(r.id, r.label, self.adapter.labels) for r in rows]

@@ -44,8 +44,16 @@ def caption(registry: Registry, kind: str, config: Config) -> str:
     schema = registry.schema(kind, str(config["name"]))
     values = {p.name: _text(config.get(p.name)) for p in schema.params}
     text = schema.caption.format(name=config["name"], **values)
-    score = config.get("of") if kind == "target" else None
-    return text if score in (None, "logit") else f"{text}:{score}"
+    if kind != "target":
+        return text
+    # how the class is scored, where it is not the plain logit
+    defaults = {p.name: p.default for p in schema.params}
+    scored = [config["of"]] if config.get("of", "logit") != "logit" else []
+    scored += [n for n in ("softmax_first", "anew") if config.get(n)]
+    scored += [
+        f"{n}={_text(config[n])}" for n in ("scale_logits", "divide_by") if config.get(n, 0) != defaults.get(n, 0)
+    ]
+    return ":".join([text, *scored])
 
 
 def differing(configs: list[Config]) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,7 @@ from xai_framework.core.adapter import Layer, ModelAdapter
 from xai_framework.core.edits import Edits
 from xai_framework.core.errors import LayerError, ModelError, TargetError, XaiError
 from xai_framework.core.explainer import Ask
+from xai_framework.core.images import open_image
 from xai_framework.core.probe import Baseline, Reduce, Rng
 from xai_framework.core.rule import PLAIN, Function, Rule
 from xai_framework.core.target import Target
@@ -105,14 +107,14 @@ class SharedProbe:
         chunk: int = 32,
         handouts: Handouts | None = None,
         asks: Mapping[Hashable, Sequence[Ask]] | None = None,
-        references: Mapping[str, Tensor] | None = None,
+        references: dict[str, Tensor] | None = None,
         counts: Counts | None = None,
     ) -> None:
         self.adapter, self.target, self.chunk = adapter, target, chunk
         self.counts = counts or Counts()
         self._handouts = handouts or Handouts()
         self._asks = dict(asks or {})
-        self._references = dict(references or {})
+        self._references = references if references is not None else {}
         self._layers: dict[str, Layer] = {}
 
     # the verbs, see core.probe.Probe
@@ -184,7 +186,7 @@ class SharedProbe:
 
     def on(self, adapter: ModelAdapter) -> SharedProbe:
         """The same questions to other weights."""
-        return SharedProbe(adapter, self.target, chunk=self.chunk, references=self._references, counts=self.counts)
+        return SharedProbe(adapter, self.target, chunk=self.chunk, counts=self.counts)
 
     def baseline(self, name: Baseline, inputs: Tensor, rng: Rng | None = None) -> Tensor:
         """(B,C,H,W)."""
@@ -206,9 +208,13 @@ class SharedProbe:
         return self.adapter.pixels(inputs)
 
     def reference(self, name: str) -> Tensor:
-        """(1,C,H,W)."""
+        """(1,C,H,W); ``name`` is a file, unless a tensor was given under it."""
         if name not in self._references:
-            raise ModelError(f"no reference image {name!r} was given", fix="name one in the study")
+            if not Path(name).is_file():
+                raise ModelError(f"no reference image {name!r}", fix="give the path of a picture")
+            prepared = self.adapter.prepare(open_image(name)).inputs[None]
+            parameter = next(self.adapter.model.parameters(), prepared)
+            self._references[name] = prepared.to(parameter.device, parameter.dtype)
         return self._references[name]
 
     # one pass, and who may share it

@@ -70,7 +70,9 @@ if TYPE_CHECKING:
     from xai_framework.core.target import About as About
     from xai_framework.core.target import ClassTarget as ClassTarget
     from xai_framework.core.target import Score as Score
+    from xai_framework.core.target import ScoredTarget as ScoredTarget
     from xai_framework.core.target import Target as Target
+    from xai_framework.core.target import check_classes as check_classes
     from xai_framework.core.weights import load_weights as load_weights
 
 _HOMES = {
@@ -91,7 +93,7 @@ _HOMES = {
     "renderer": "Renderer Scale flat",
     "rule": "PLAIN Rule",
     "status": "Status",
-    "target": "About ClassTarget Score Target",
+    "target": "About ClassTarget Score Target ScoredTarget check_classes",
     "weights": "load_weights",
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}

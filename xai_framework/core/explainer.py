@@ -82,6 +82,11 @@ class Sampled(Explainer):
 
     samples: int
 
+    @property
+    def marks(self) -> tuple[int, ...]:
+        """The numbers of draws after which there is a map; several are given one after another as channels."""
+        return (self.samples,)
+
     @abstractmethod
     def draw(self, probe: Probe, inputs: Tensor, targets: Tensor, rng: Rng) -> Tensor:
         """One draw for each row, (B,C,H,W) -> (B,c,h,w). ``rng`` is already that of the row's own draw."""
@@ -102,8 +107,11 @@ class Sampled(Explainer):
 
     def steps(self, probe: Probe, inputs: Tensor, targets: Tensor, rng: Rng) -> Generator[None, None, Tensor]:
         """Yields before each group of draws, returns the map; the engine advances several methods in step."""
+        import torch
+
         group = max(1, min(self.samples, self.rows_at_once // len(inputs)))
         moments = Moments()
+        found: dict[int, Tensor] = {}
         for first in range(0, self.samples, group):
             yield
             n = min(group, self.samples - first)
@@ -113,8 +121,16 @@ class Sampled(Explainer):
             draw_inputs = rows.once(("rows", n), inputs, repeat)
             draw_targets = rows.once(("rows", n), targets, repeat)
             maps = self.draw(probe, draw_inputs, draw_targets, rng.repeat(n, first))
-            moments.add(maps.reshape(len(inputs), n, *maps.shape[1:]))
-        return self.combine(moments)
+            maps = maps.reshape(len(inputs), n, *maps.shape[1:])
+            for mark in self.marks:
+                if moments.count < mark <= first + n:
+                    moments.add(maps[:, moments.count - first : mark - first])
+                    found[mark] = self.combine(moments)
+            if moments.count < first + n:
+                moments.add(maps[:, moments.count - first :])
+        if len(self.marks) == 1:
+            return found[self.marks[0]]
+        return torch.cat([found[mark] for mark in self.marks], 1)
 
 
 def _repeat(tensor: Tensor, n: int) -> Tensor:

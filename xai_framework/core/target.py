@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from xai_framework.core.dataset import Label
 from xai_framework.core.errors import TargetError
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from xai_framework.core.probe import Probe
 
-Score = Literal["logit", "probability", "log_probability", "cross_entropy"]
+Score = Literal["logit", "mean_logit", "probability", "log_probability", "cross_entropy"]
 
 
 @dataclass(frozen=True)
@@ -54,27 +54,61 @@ class Target(Plugin, ABC):
 
 
 @dataclass(frozen=True)
-class ClassTarget(Target):
-    """A target that chooses one class index an image; gives the usual scores.
+class ScoredTarget(Target):
+    """A target whose score is made of the usual scores of single classes.
 
-    ``logit`` s_c, ``probability`` softmax(s)_c, ``log_probability`` log softmax(s)_c, and ``cross_entropy``
-    -log softmax(s)_c, the loss (its gradient has the opposite sign: it points to less of the class).
+    ``logit`` s_c, ``mean_logit`` s_c / K (the mean over classes of logits times one-hot), ``probability`` softmax(s)_c,
+    ``log_probability`` log softmax(s)_c, and ``cross_entropy`` -log softmax(s)_c, the loss (its gradient points
+    to less of the class).
+
+    The other three parameters are steps of published recipes, taken in this order: ``scale_logits`` divides the logits
+    by the largest absolute one of the image, a constant to the gradient (else a saturated softmax has no gradient);
+    ``softmax_first`` takes the network's probabilities for logits; ``divide_by`` divides the score by a declared
+    number, e.g. the batch size of a mean loss, whatever batch is computed.
     """
 
-    of: Score = param("logit", doc="what of the chosen class is explained")  # noqa: RUF009 - a dataclass field
+    of: Score = param("logit", doc="what of the chosen class is explained")  # noqa: RUF009 - dataclass fields
+    scale_logits: Literal["none", "max"] = param("none", doc="max: logits divided by their largest absolute value")
+    softmax_first: bool = param(False, doc="apply softmax to the outputs before the score")
+    divide_by: float = param(1.0, gt=0, doc="the score is divided by this number")
 
-    def score(self, outputs: Tensor, rows: Tensor) -> Tensor:
-        """(B,K), (B,) -> (B,). Raises TargetError for a row that is no class."""
-        if len(rows) != len(outputs):
-            raise TargetError(f"{len(rows)} targets for {len(outputs)} images")
-        lowest, highest = int(rows.min()), int(rows.max())
-        if lowest < 0 or highest >= outputs.shape[1]:  # on a GPU the same mistake would end the process
-            wrong = lowest if lowest < 0 else highest
-            raise TargetError(f"{wrong} is not a class", fix=f"use 0..{outputs.shape[1] - 1}")
-        if self.of == "probability":
+    def values(self, outputs: Tensor) -> Tensor:
+        """(B,K) -> (B,K): the score of every class."""
+        if self.scale_logits == "max":
+            largest = outputs.detach().abs().amax(1, keepdim=True)
+            outputs = outputs / largest.masked_fill(largest == 0, 1)
+        if self.softmax_first:
+            outputs = outputs.softmax(1)
+        if self.of == "mean_logit":
+            outputs = outputs / outputs.shape[1]
+        elif self.of == "probability":
             outputs = outputs.softmax(1)
         elif self.of == "log_probability":
             outputs = outputs.log_softmax(1)
         elif self.of == "cross_entropy":
             outputs = -outputs.log_softmax(1)
-        return outputs.gather(1, rows[:, None])[:, 0]
+        return outputs if self.divide_by == 1 else outputs / self.divide_by
+
+    def scoring(self) -> dict[str, Any]:
+        """The parameters of this class, to make another target with the same score."""
+        return {f.name: getattr(self, f.name) for f in fields(ScoredTarget)}
+
+
+@dataclass(frozen=True)
+class ClassTarget(ScoredTarget):
+    """A target that chooses one class index an image; gives the usual scores, see :class:`ScoredTarget`."""
+
+    def score(self, outputs: Tensor, rows: Tensor) -> Tensor:
+        """(B,K), (B,) -> (B,). Raises TargetError for a row that is no class."""
+        check_classes(outputs, rows)
+        return self.values(outputs).gather(1, rows[:, None])[:, 0]
+
+
+def check_classes(outputs: Tensor, rows: Tensor) -> None:
+    """Rows (B,...) must be classes of outputs (B,K), one row an image. Raises TargetError."""
+    if len(rows) != len(outputs):
+        raise TargetError(f"{len(rows)} targets for {len(outputs)} images")
+    lowest, highest = int(rows.min()), int(rows.max())
+    if lowest < 0 or highest >= outputs.shape[1]:  # on a GPU the same mistake would end the process
+        wrong = lowest if lowest < 0 else highest
+        raise TargetError(f"{wrong} is not a class", fix=f"use 0..{outputs.shape[1] - 1}")

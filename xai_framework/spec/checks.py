@@ -79,8 +79,11 @@ def _spelling(argument: str) -> str:
 
 
 def _options(group: str) -> list[str]:
+    """Everything that can be chosen, also in folders: ``reference/r1_smoothgrad``."""
     loader = GlobalHydra.instance().config_loader()
-    return [o for o in loader.get_group_options(group) if o != "__init__"]
+    names = [o for o in loader.get_group_options(group) if o != "__init__"]
+    folders = [f for f in loader.list_groups(group) if not f.startswith("__")]
+    return names + [f"{folder}/{name}" for folder in folders for name in _options(f"{group}/{folder}")]
 
 
 def _respelled(o: Override, options: dict[str, list[str]], registry: Registry) -> Override:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from xai_framework.core import (
     Ask,
+    ConfigError,
     Explainer,
     Moments,
     Probe,
@@ -46,10 +47,29 @@ class SmoothGrad(Sampled):
     reduce: Reduction = param("none", doc="how channels become one; none keeps them, signed")
     reduce_when: Literal["before", "after"] = param("after", doc="reduce each copy's map, or the combined one")
 
+    snapshots: tuple[int, ...] | None = param(
+        None, ge=1, doc="give the result after these numbers of copies too, one after another as channels"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for count in self.snapshots or ():
+            if count > self.samples:
+                raise ConfigError(
+                    f"a snapshot after {count} copies, but there are {self.samples}",
+                    where="SmoothGrad.snapshots",
+                    fix=f"use at most {self.samples}",
+                )
+
     @classmethod
     def example(cls) -> Self:
         """Two copies."""
         return cls(samples=2)
+
+    @property
+    def marks(self) -> tuple[int, ...]:
+        """The numbers of copies after which there is a map."""
+        return self.snapshots or (self.samples,)
 
     @property
     def _copies(self) -> tuple[object, ...]:

@@ -22,7 +22,7 @@ class Index(ClassTarget):
 
     def expanded(self) -> tuple[Index, ...]:
         """One class each."""
-        return tuple(Index(of=self.of, index=(i,)) for i in self.index)
+        return tuple(Index(**self.scoring(), index=(i,)) for i in self.index)
 
     def check(self, labels: tuple[str, ...], classes: int) -> None:
         """Each class must exist."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from xai_framework.core import About, ClassTarget, Probe, TargetError, param
+from xai_framework.core import About, ClassTarget, Probe, TargetError, check_classes, param
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,7 +24,7 @@ class Rank(ClassTarget):
 
     def expanded(self) -> tuple[ClassTarget, ...]:  # type: ignore[override]
         """Rank 0 is ``predicted``."""
-        return (self,) if self.rank else (Predicted(of=self.of),)
+        return (self,) if self.rank else (Predicted(**self.scoring()),)
 
     def check(self, labels: tuple[str, ...], classes: int) -> None:
         """There must be that many classes."""
@@ -43,11 +43,21 @@ class Rank(ClassTarget):
 
 @dataclass(frozen=True)
 class Predicted(ClassTarget):
-    """The class the backbone predicts."""
+    """The class the backbone predicts; with ``anew`` the one it predicts for each input it is asked about.
+
+    A sampled method asks about noisy copies: with ``anew`` each copy is explained for its own prediction.
+    """
+
+    anew: bool = param(False, doc="choose again for every (noisy) input, not once for the image")
 
     def choose(self, outputs: Tensor, about: Sequence[About], probe: Probe) -> Tensor:
         """(B,K) -> (B,)."""
         return Rank(rank=0).choose(outputs, about, probe)
+
+    def score(self, outputs: Tensor, rows: Tensor) -> Tensor:
+        """(B,K), (B,) -> (B,)."""
+        check_classes(outputs, rows)
+        return super().score(outputs, outputs.argmax(1) if self.anew else rows)
 
 
 @dataclass(frozen=True)
@@ -56,7 +66,7 @@ class SecondBest(ClassTarget):
 
     def expanded(self) -> tuple[ClassTarget, ...]:  # type: ignore[override]
         """Rank 1."""
-        return (Rank(of=self.of, rank=1),)
+        return (Rank(**self.scoring(), rank=1),)
 
     def check(self, labels: tuple[str, ...], classes: int) -> None:
         """There must be two classes."""
@@ -75,7 +85,7 @@ class TopK(ClassTarget):
 
     def expanded(self) -> tuple[ClassTarget, ...]:  # type: ignore[override]
         """One target a rank."""
-        return tuple(target for r in range(self.k) for target in Rank(of=self.of, rank=r).expanded())
+        return tuple(target for r in range(self.k) for target in Rank(**self.scoring(), rank=r).expanded())
 
     def check(self, labels: tuple[str, ...], classes: int) -> None:
         """There must be k classes."""
