@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from xai_framework.capture import Graph, Listen, Substitute, Taps, at_rest, no_path, replaced
@@ -17,6 +16,7 @@ from xai_framework.core.adapter import Layer, ModelAdapter
 from xai_framework.core.edits import Edits
 from xai_framework.core.errors import LayerError, ModelError, TargetError, XaiError
 from xai_framework.core.explainer import Ask
+from xai_framework.core.gaussian import blur
 from xai_framework.core.images import open_image
 from xai_framework.core.probe import Baseline, Reduce, Rng
 from xai_framework.core.rule import PLAIN, Function, Rule
@@ -149,23 +149,13 @@ class SharedProbe:
         return {name: answer[name].both(grads) for name in names}
 
     def scores(self, inputs: Tensor, targets: Tensor, edits: Edits) -> Tensor:
-        """(B,n): copies of several rows share a pass; an edited layer runs the part below it once a row."""
+        """(B,n): row by row, so that no row's scores depend on its mates; an edited layer runs what is below it once."""
         _check_rows(inputs, targets)
-        if edits.at != INPUT:
-            return torch.stack([self._layer_scores(inputs[b], targets[b], b, edits) for b in range(len(inputs))])
-        per_row = max(1, min(len(edits), self.chunk))
-        rows_at_once = max(1, self.chunk // per_row)
-        parts = []
-        for rows in torch.arange(len(inputs)).split(rows_at_once):
-            columns = []
-            for first in range(0, len(edits), per_row):
-                k = range(first, min(len(edits), first + per_row))
-                copies = edits.make(inputs[rows], rows, k)
-                copied = targets[rows].repeat_interleave(len(k), 0)
-                outputs = self._forward(copies, _Want(), PLAIN).outputs
-                columns.append(self.target.score(outputs, copied).view(len(rows), len(k)))
-            parts.append(torch.cat(columns, 1))
-        return torch.cat(parts)
+        at_input = edits.at == INPUT
+        rows = range(len(inputs))
+        return torch.stack(
+            [(self._copies if at_input else self._layer_scores)(inputs, targets, b, edits) for b in rows]
+        )
 
     def calls(self, inputs: Tensor, targets: Tensor, functions: Sequence[Function], reduce: Reduce) -> Tensor:
         """What passed through ``functions``, reduced chunk by chunk."""
@@ -305,7 +295,18 @@ class SharedProbe:
             found = torch.autograd.grad(total, list(asked.values()), retain_graph=keep, allow_unused=True)
         return {name: gradient for name, gradient in zip(asked, found, strict=True) if gradient is not None}
 
-    def _layer_scores(self, row: Tensor, target: Tensor, number: int, edits: Edits) -> Tensor:
+    def _copies(self, inputs: Tensor, targets: Tensor, number: int, edits: Edits) -> Tensor:
+        """(n,): scores of one row's edited copies, as many in a pass as fit."""
+        row, parts = torch.tensor([number]), []
+        for first in range(0, len(edits), self.chunk):
+            k = range(first, min(len(edits), first + self.chunk))
+            outputs = self._forward(edits.make(inputs[number : number + 1], row, k), _Want(), PLAIN).outputs
+            parts.append(self.target.score(outputs, _repeated(targets[number], len(k))))
+        return torch.cat(parts)
+
+    def _layer_scores(self, inputs: Tensor, targets: Tensor, number: int, edits: Edits) -> Tensor:
+        """(n,): the same for a layer's edited output."""
+        row, target = inputs[number], targets[number]
         layer = self._layer(edits.at)
         parts = []
         for first in range(0, len(edits), self.chunk):
@@ -316,8 +317,12 @@ class SharedProbe:
             if len(outputs) != len(k):
                 raise LayerError(f"the part behind layer {layer.name!r} does not carry {len(k)} copies through")
             self.counts.forward += 1
-            parts.append(self.target.score(outputs, target[None].expand(len(k), *target.shape)))
+            parts.append(self.target.score(outputs, _repeated(target, len(k))))
         return torch.cat(parts)
+
+
+def _repeated(target: Tensor, n: int) -> Tensor:
+    return target[None].expand(n, *target.shape)
 
 
 def _edited(layer: Layer, edits: Edits, rows: Tensor, k: range, output: Tensor) -> Tensor:
@@ -383,17 +388,3 @@ def _joined_one(parts: Sequence[_Found]) -> _Found:
         torch.cat(gradients) if len(gradients) == len(parts) else None,
         next((p.reason for p in parts if p.reason is not None), None),
     )
-
-
-def blur(inputs: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur of (B,C,H,W), edges reflected, kernel cut at 3 sigma."""
-    for axis in (2, 3):
-        radius = min(max(1, round(3 * sigma)), inputs.shape[axis] - 1)
-        x = torch.arange(-radius, radius + 1, dtype=inputs.dtype, device=inputs.device)
-        kernel = torch.exp(-0.5 * (x / sigma) ** 2)
-        kernel = (kernel / kernel.sum()).expand(inputs.shape[1], 1, -1)
-        kernel, pad = (
-            (kernel[..., None], (0, 0, radius, radius)) if axis == 2 else (kernel[:, :, None], (radius, radius, 0, 0))
-        )
-        inputs = F.conv2d(F.pad(inputs, pad, mode="reflect"), kernel, groups=inputs.shape[1])
-    return inputs

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from xai_framework.core.explainer import Sampled as Sampled
     from xai_framework.core.explainer import Shape as Shape
     from xai_framework.core.explainer import asks_of_draws as asks_of_draws
+    from xai_framework.core.gaussian import blur as blur
     from xai_framework.core.geometry import Geometry as Geometry
     from xai_framework.core.images import open_image as open_image
     from xai_framework.core.maps import Interpolation as Interpolation
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "adapter": "Layer ModelAdapter Prepared keep_grid",
+    "gaussian": "blur",
     "dataset": "Box Dataset Item Label Region Row content_hash",
     "edits": "Boxes Channels Edits Masks",
     "errors": "ConfigError ImageError LayerError ModelError NotApplicable PluginError StoreError TargetError "
