@@ -149,13 +149,10 @@ class SharedProbe:
         return {name: answer[name].both(grads) for name in names}
 
     def scores(self, inputs: Tensor, targets: Tensor, edits: Edits) -> Tensor:
-        """(B,n): row by row, so that no row's scores depend on its mates; an edited layer runs what is below it once."""
+        """(B,n), row by row: no row's scores depend on its mates. An edited layer runs what is below it once."""
         _check_rows(inputs, targets)
-        at_input = edits.at == INPUT
-        rows = range(len(inputs))
-        return torch.stack(
-            [(self._copies if at_input else self._layer_scores)(inputs, targets, b, edits) for b in rows]
-        )
+        score = self._copies if edits.at == INPUT else self._layer_scores
+        return torch.stack([score(inputs, targets, row, edits) for row in range(len(inputs))])
 
     def calls(self, inputs: Tensor, targets: Tensor, functions: Sequence[Function], reduce: Reduce) -> Tensor:
         """What passed through ``functions``, reduced chunk by chunk."""
