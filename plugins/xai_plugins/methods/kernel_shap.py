@@ -22,8 +22,8 @@ class KernelShap(Explainer):
     """Shapley values of the parts of the picture, signed, in units of the score: (B,1,cells,cells), or (B,1,H,W).
 
     Equation: theorem 2, least squares over coalitions weighted by the Shapley kernel, under the exact constraint that
-    all values sum to S(x) - S(fill). All coalitions are taken where there are no more than ``samples``, and the values are then
-    exact; else pairs of a random coalition and its complement.
+    all values sum to S(x) - S(fill). All coalitions are taken where there are no more than ``samples``, and the values
+    are then exact; else pairs of a random coalition and its complement.
     """
 
     stochastic: ClassVar[bool] = True
