@@ -34,6 +34,8 @@ CHEAPER: dict[str, dict[str, object]] = {
 }
 SLOPES = {"gradient", "smoothgrad", "smoothgrad_squared", "vargrad", "guided_backprop", "deconvnet", "guided_gradcam"}
 Mask = NDArray[np.bool_]
+Case = tuple[str, Tensor, int, Mask]
+"""Picture, input, class, where the peak should lie."""
 
 
 def methods(registry: Registry, size: int) -> dict[str, Explainer]:
@@ -55,32 +57,29 @@ def peak(name: str, maps: Tensor, size: tuple[int, int]) -> tuple[int, int]:
     return row, column
 
 
-def hits(
-    adapter: ModelAdapter, name: str, method: Explainer, cases: list[tuple[str, Tensor, int, Mask]]
-) -> tuple[int, int]:
-    """How often the peak lies in the mask, of how many maps that show anything."""
-    inside = shown = 0
+def hits(adapter: ModelAdapter, name: str, method: Explainer, cases: list[Case]) -> int:
+    """How often the peak lies in the mask; a map that shows nothing has none."""
+    inside = 0
     probe = SharedProbe(adapter, Index(index=(0,)), chunk=16)
     for id_, x, target, mask in cases:
         maps = method.explain(probe, x[None], torch.tensor([target]), NamedRng.of(0, [id_]))[0]
         if maps.any():
-            shown += 1
             inside += bool(mask[peak(name, maps, (x.shape[1], x.shape[2]))])
-    return inside, shown
+    return inside
 
 
-def shapes_cases(adapter: ModelAdapter, images: int) -> list[tuple[str, Tensor, int, Mask]]:
+def shapes_cases(adapter: ModelAdapter, images: int) -> list[Case]:
     """Every shape of every picture."""
     dataset = Shapes(images=images, objects=4)
     cases = []
     for item in (dataset[i] for i in range(images)):
         inputs = adapter.prepare(item.image).inputs
-        for region in item.regions:
+        for region in item.truth:
             cases.append((item.id, inputs, adapter.labels.index(region.label), np.asarray(region.mask)))
     return cases
 
 
-def dog_and_cat(registry: Registry, data: Path) -> tuple[ModelAdapter, list[tuple[str, Tensor, int, Mask]]]:
+def dog_and_cat(registry: Registry, data: Path) -> tuple[ModelAdapter, list[Case]]:
     """SqueezeNet and the photograph with both."""
     weights = next((data / "weights").rglob("squeezenet1_1*"))
     config = {"name": "torchvision", "arch": "squeezenet1_1", "file": str(weights)}
@@ -117,18 +116,15 @@ def main() -> None:
     for name in registry.names("method"):
         start = time.monotonic()
         try:
-            inside, shown = hits(shapes, name, methods(registry, 96)[name], cases)
-            own = hits(photo[0], name, methods(registry, 224)[name], photo[1])[0] if photo else 0
+            inside = hits(shapes, name, methods(registry, 96)[name], cases)
+            own = hits(photo[0], name, methods(registry, 224)[name], photo[1]) if photo else 0
         except NotApplicable as reason:
             rows.append((-1.0, f"| {name} | not applicable | | {reason} |"))
             continue
         on_photo = f"{own} of 2" if photo else ""
-        rows.append(
-            (
-                inside / len(cases),
-                f"| {name} | {inside} of {len(cases)} | {on_photo} | {time.monotonic() - start:.0f} s |",
-            )
-        )
+        seconds = time.monotonic() - start
+        line = f"| {name} | {inside} of {len(cases)} | {on_photo} | {seconds:.0f} s |"
+        rows.append((inside / len(cases), line))
         print(rows[-1][1], flush=True)
     covered = float(np.mean([mask.mean() for *_, mask in cases]))
     print(f"\n{len(cases)} shapes, each covering {covered:.1%} of its picture on average\n")

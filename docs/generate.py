@@ -6,6 +6,7 @@ README's picture.
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -37,6 +38,49 @@ def section(schema: Schema) -> str:
     return f"{head}{source}{doc}{note}\n\n{table(schema)}"
 
 
+def overview(registry: Registry) -> str:
+    """One line a method: what it answers, what it costs, when to use it."""
+    from method_notes import NOTES
+
+    from xai_framework.core import Explainer, Shape
+
+    changes = json.loads((HERE / "randomisation.json").read_text("utf-8"))
+    head = (
+        "| method | answers | passes forward + back | needs a layer | of one class | correlation with new weights "
+        "| use when |\n|---|---|---|---|---|---|---|\n"
+    )
+    lines = []
+    for schema in registry.schemas("method"):
+        made = registry.build("method", {"name": schema.name})
+        assert isinstance(made, Explainer)
+        asks = made.needs(Shape((3, 224, 224)))
+        forward, back = (sum(getattr(a, n) for a in asks if a.verb != "score") for n in ("passes", "backwards"))
+        rho = changes.get(schema.name)
+        layer = any(p.name in ("layer", "index") for p in schema.params)
+        cells = (
+            f"[{schema.name}](#{schema.name})",
+            NOTES[schema.name][0],
+            f"{forward} + {back}",
+            "yes" if layer else "",
+            "yes" if schema.class_specific else "no",
+            "" if rho is None else f"{rho:.2f}",
+            NOTES[schema.name][1],
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return head + "\n".join(lines) + "\n\n" + EXPLAINED
+
+
+EXPLAINED = """Passes are for one image of 224 x 224 at the defaults, unshared; Score-CAM's and Ablation-CAM's depend on
+the layer's channels, guessed here. *Of one class*: the map depends on the target. *Correlation with new weights*:
+Spearman's rank correlation of the map with that of the same network with random weights
+(`python -m benchmarks.randomisation`, shapes_vgg): the nearer to 1, the more a method shows the picture rather than what
+was learnt; controls stand at 1 by construction. Where each method's peak lies is in [localisation.md](localisation.md),
+agreement with other libraries in [agreement.md](agreement.md).
+
+Other names are accepted (`xai run method=[saliency,Grad-CAM++]`): `xai show method NAME` lists them.
+"""
+
+
 def pages() -> dict[str, str]:
     """File name -> text."""
     registry = Registry()
@@ -45,7 +89,10 @@ def pages() -> dict[str, str]:
     for kind in ("backbone", "dataset", "target", "renderer"):
         others.append(f"# {kind.capitalize()}s\n\n" + "\n".join(section(s) for s in registry.schemas(kind)))
     note = "Made by `python docs/generate.py` from the plugins themselves.\n\n"
-    return {"methods.md": f"# Methods\n\n{note}{methods}", "plugins.md": f"{note}{chr(10).join(others)}"}
+    return {
+        "methods.md": f"# Methods\n\n{note}{overview(registry)}\n{methods}",
+        "plugins.md": f"{note}{chr(10).join(others)}",
+    }
 
 
 def picture() -> None:

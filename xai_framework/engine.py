@@ -171,8 +171,13 @@ class Engine:
             about = [About(r.id, r.label, self.adapter.labels) for r in rows]
             choosing = probe if self.chooser is self.adapter else probe.on(self.chooser)
             targets, unknown = choose(choosing, target, inputs, about)
-            facts.judge(probe.outputs(inputs), targets, probe.score(inputs, targets), unknown)
             mine = [t for t in tasks if t.target is target]
+            if len(unknown) == len(rows):  # placeholders of no known shape: there is nothing to score or explain
+                facts.judge(probe.outputs(inputs), targets, torch.zeros(len(rows)), unknown)
+                for task in mine:
+                    collected[id(task)].add(facts, list(unknown.values()))
+                continue
+            facts.judge(probe.outputs(inputs), targets, probe.score(inputs, targets), unknown)
             for task, maps in self._explain(mine, probe, inputs, targets, rng).items():
                 collected[id(task)].add(facts, maps)
         handouts.clear()

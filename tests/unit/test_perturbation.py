@@ -1,4 +1,4 @@
-"""Perturbation and path methods against closed forms, brute force, and the papers' algorithms written out."""
+"""Perturbation methods against closed forms, brute force, the papers' formulas written out, and captum."""
 
 from __future__ import annotations
 
@@ -9,19 +9,21 @@ import sys
 import numpy as np
 import pytest
 import torch
+from captum.attr import FeatureAblation as CaptumAblation
+from captum.attr import ShapleyValues as CaptumShapley
 from torch import Tensor, nn
-from xai_plugins.methods.blur_ig import BlurIntegratedGradients
 from xai_plugins.methods.extremal_perturbation import ExtremalPerturbation
+from xai_plugins.methods._segments import segment
 from xai_plugins.methods.feature_ablation import FeatureAblation
-from xai_plugins.methods.guided_ig import GuidedIntegratedGradients
 from xai_plugins.methods.kernel_shap import KernelShap
 from xai_plugins.methods.lime import Lime
 from xai_plugins.methods.rise import Rise
-from xai_plugins.methods.xrai import Xrai, ranked
+from xai_plugins.methods.shapley_sampling import ShapleySampling
+from xai_plugins.methods.sobol import Sobol
 from xai_plugins.targets.rank import Predicted
 
 from xai_framework.api import ModuleAdapter
-from xai_framework.core import ConfigError, Explainer, Preprocess, blur, resize
+from xai_framework.core import ConfigError, Explainer, Preprocess, Shape, resize
 from xai_framework.probe import SharedProbe
 from xai_framework.rng import NamedRng
 
@@ -55,13 +57,13 @@ class Smooth(nn.Module):
         return self.fc(torch.tanh(self.conv(x)).flatten(1))
 
 
-def ask(model: nn.Module) -> SharedProbe:
+def ask(model: nn.Module, chunk: int = 5) -> SharedProbe:
     how = Preprocess(mean=(0.5, 0.4, 0.3), std=(0.25, 0.2, 0.2))
-    return SharedProbe(ModuleAdapter(model.double().eval(), how), Predicted(), chunk=5)
+    return SharedProbe(ModuleAdapter(model.double().eval(), how), Predicted(), chunk=chunk)
 
 
-def explain(method: Explainer, model: nn.Module) -> Tensor:
-    return method.explain(ask(model), X, TARGETS, NamedRng.of(0, ["a", "b"]))
+def explain(method: Explainer, model: nn.Module, chunk: int = 5) -> Tensor:
+    return method.explain(ask(model, chunk), X, TARGETS, NamedRng.of(0, ["a", "b"]))
 
 
 def score(model: nn.Module, x: Tensor) -> Tensor:
@@ -89,17 +91,84 @@ def value(model: nn.Module, row: int, keep: tuple[int, ...]) -> float:
 # Shapley values and their kin
 
 
-@pytest.mark.parametrize("interacting", [False, True])
-def test_kernel_shap_of_all_coalitions_is_the_shapley_value(interacting: bool) -> None:
-    model = Cells(interacting).double()
-    expected = torch.zeros(2, 4, dtype=torch.float64)
+def shapley(model: nn.Module) -> Tensor:
+    """The definition, coalition by coalition."""
+    found = torch.zeros(2, 4, dtype=torch.float64)
     for row, k in itertools.product(range(2), range(4)):
         others = [i for i in range(4) if i != k]
         for n in range(4):
             weight = math.factorial(n) * math.factorial(3 - n) / math.factorial(4)
             for keep in itertools.combinations(others, n):
-                expected[row, k] += weight * (value(model, row, (*keep, k)) - value(model, row, keep))
-    close(explain(KernelShap(cells=2, samples=14), model), expected.view(2, 1, 2, 2))
+                found[row, k] += weight * (value(model, row, (*keep, k)) - value(model, row, keep))
+    return found.view(2, 1, 2, 2)
+
+
+QUARTERS = (torch.arange(SIZE) // 6)[:, None] * 2 + torch.arange(SIZE) // 6
+
+
+class Entangled(nn.Module):
+    """All four quarters act together, in both classes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        a, b, c, d = nn.functional.adaptive_avg_pool2d(x.sum(1, keepdim=True), 2).flatten(1).T
+        return torch.stack([(a + 2 * b * c).tanh() - d.exp() * a, (a * b * c * d).sin() + a * b * c + d], 1)
+
+
+GAMES = [Cells(False), Cells(True), Entangled()]
+
+
+@pytest.mark.parametrize("game", GAMES)
+@pytest.mark.parametrize("method", [KernelShap(cells=2, samples=14), ShapleySampling(cells=2, orders=24)])
+def test_all_coalitions_and_all_orders_give_the_shapley_value(method: Explainer, game: nn.Module) -> None:
+    close(explain(method, game), shapley(game))
+
+
+@pytest.mark.parametrize("game", GAMES)
+def test_shapley_values_and_ablations_are_captums(game: nn.Module) -> None:
+    given = {"inputs": X, "baselines": 0.0, "target": TARGETS, "feature_mask": QUARTERS.expand(1, 3, -1, -1)}
+    corners = np.s_[:, :1, ::6, ::6]  # captum gives every pixel its part's value
+    expected = CaptumShapley(game.double()).attribute(**given)[corners]
+    close(explain(KernelShap(cells=2), game), expected)
+    close(explain(ShapleySampling(cells=2, orders=24), game), expected)
+    close(explain(FeatureAblation(cells=2), game), CaptumAblation(game.double()).attribute(**given)[corners])
+
+
+def test_an_order_pays_each_part_what_it_adds() -> None:
+    model = Entangled().double()
+    found = explain(ShapleySampling(cells=2, orders=3, paired=False), model).flatten(1)
+    places = NamedRng.of(0, ["a", "b"]).at("order").uniform((2, 3, 4)).argsort(2)
+    expected = torch.zeros(2, 4, dtype=torch.float64)
+    for row, order in itertools.product(range(2), range(3)):
+        arrival = sorted(range(4), key=lambda k: int(places[row, order, k]))
+        for n, k in enumerate(arrival):
+            gain = value(model, row, tuple(arrival[: n + 1])) - value(model, row, tuple(arrival[:n]))
+            expected[row, k] += gain / 3
+    close(found, expected)
+
+
+def test_one_order_and_its_reverse_solve_a_game_of_pairs() -> None:
+    """A gain that needs two parts is paid to the later one: to each of them once."""
+    close(explain(ShapleySampling(cells=2, orders=2), Cells(True)), shapley(Cells(True).double()))
+
+
+@pytest.mark.parametrize("orders", [1, 2, 5])
+@pytest.mark.parametrize("paired", [True, False])
+def test_sampled_shapley_values_are_efficient(orders: int, paired: bool) -> None:
+    model = Smooth().double()
+    maps = explain(ShapleySampling(cells=3, orders=orders, paired=paired), model)
+    close(maps.sum((1, 2, 3)), score(model, X) - score(model, 0 * X))
+
+
+def test_sampled_shapley_values_come_nearer_to_the_exact_ones() -> None:
+    model = Smooth().double()
+    exact = explain(KernelShap(cells=3, samples=510), model, chunk=64)
+    size = exact.abs().max()
+    for few, many in (
+        (KernelShap(cells=3, samples=60), KernelShap(cells=3, samples=500)),
+        (ShapleySampling(cells=3, orders=2), ShapleySampling(cells=3, orders=60)),
+    ):
+        errors = [float((explain(m, model, chunk=64) - exact).abs().max() / size) for m in (few, many)]
+        assert errors[1] < min(0.05, errors[0] / 2)
 
 
 def test_sampled_kernel_shap_is_efficient_and_near() -> None:
@@ -117,6 +186,7 @@ def test_additive_games_are_solved_exactly_by_every_method() -> None:
     ).view(2, 1, 2, 2)
     close(explain(FeatureAblation(cells=2), model), alone)
     close(explain(KernelShap(cells=2, samples=12), model), alone)
+    close(explain(ShapleySampling(cells=2, orders=1), model), alone)
     close(explain(Lime(cells=2, samples=60, ridge=0.0), model), alone)
 
 
@@ -155,6 +225,96 @@ def test_superpixels_follow_the_picture_and_their_absence_is_explained(monkeypat
         explain(FeatureAblation(segments="slic", cells=2), Smooth())
 
 
+class Pooled(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        a = nn.functional.adaptive_avg_pool2d(x.tanh(), 2).flatten(1)
+        return torch.stack([a.square().sum(1), a.prod(1) + a[:, 0]], 1)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        FeatureAblation(segments="slic", cells=3),
+        Lime(segments="slic", cells=3, samples=15),
+        KernelShap(segments="slic", cells=3, samples=20),
+        ShapleySampling(segments="slic", cells=3, orders=2),
+        Sobol(segments="slic", cells=3, designs=4),
+    ],
+    ids=lambda m: type(m).__name__,
+)
+def test_a_mate_with_more_superpixels_changes_nothing(method: Explainer) -> None:
+    x = torch.randn(2, 3, 24, 24, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    x[0] = x[0].mean() + torch.linspace(0, 0.5, 24, dtype=torch.float64)  # a gentle ramp: other superpixels
+    probe = ask(Pooled())
+    counts = segment(probe, x, "slic", 3).flatten(1).amax(1)
+    assert counts[0] != counts[1]
+    both = method.explain(probe, x, TARGETS, NamedRng.of(0, ["a", "b"]))
+    for row, name in enumerate("ab"):
+        part = slice(row, row + 1)
+        alone = method.explain(probe, x[part], TARGETS[part], NamedRng.of(0, [name]))
+        assert alone.any()
+        close(both[part], alone, 1e-12)
+
+
+# Sobol indices
+
+
+def test_sobol_indices_against_the_estimator_written_out() -> None:
+    model = Entangled().double()
+    found = explain(Sobol(cells=2, designs=6), model).flatten(1)
+    rng = NamedRng.of(0, ["a", "b"])
+    strata = rng.at("order").uniform((2, 6, 8)).argsort(1)
+    points = ((strata + rng.at("place").uniform((2, 6, 8)).double()) / 6).numpy()
+    for row in range(2):
+        first, second = points[row, :, :4], points[row, :, 4:]
+
+        def faded(factors: np.ndarray, row: int = row) -> float:
+            mask = torch.from_numpy(factors)[QUARTERS]
+            return float(model(X[row : row + 1] * mask)[0, TARGETS[row]].detach())
+
+        plain = np.array([faded(m) for m in first])
+        for k in range(4):
+            swapped = first.copy()
+            swapped[:, k] = second[:, k]
+            total = sum((faded(m) - p) ** 2 for m, p in zip(swapped, plain, strict=True))
+            assert float(found[row, k]) == pytest.approx(total / (2 * 6 * plain.var(ddof=1)), rel=1e-9)
+
+
+def test_every_number_of_a_design_lies_in_a_stratum_of_its_own() -> None:
+    seen = []
+
+    class Watched(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append(x[:, 0, ::6, ::6].flatten(1))
+            return x.mean((2, 3))
+
+    ones = torch.ones_like(X[:1])
+    Sobol(cells=2, designs=16).explain(ask(Watched()), ones, TARGETS[:1], NamedRng.of(0, "a"))
+    strata = (torch.cat(seen)[:16] * 16).long().sort(0).values
+    assert torch.equal(strata, torch.arange(16)[:, None].expand(-1, 4))
+
+
+class Product(nn.Module):
+    """Only the two upper quarters, and only together."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        a, b, _, _ = nn.functional.adaptive_avg_pool2d(x.sum(1, keepdim=True), 2).flatten(1).T
+        return torch.stack([a * b, 2 * a * b + 1], 1)
+
+
+def test_sobol_indices_of_a_sum_and_of_a_product() -> None:
+    method = Sobol(cells=2, designs=1024)
+    parts = nn.functional.adaptive_avg_pool2d(X.sum(1, keepdim=True), 2).flatten(1)
+    shares = (parts * torch.tensor([[2, -1, 0.5, 1], [2, -1, 0.5, 0]], dtype=torch.float64)).square()
+    shares = shares / shares.sum(1, keepdim=True)  # variances add up
+    sums = explain(method, Cells(False), chunk=256).flatten(1)
+    assert float((sums - shares).abs().max()) < 0.05
+    # of m1 * m2, both uniform: variance 1/9 - 1/16; without one of them E Var = 1/3 * 1/12: a share of 4/7
+    products = explain(method, Product(), chunk=256).flatten(1)
+    expected = torch.tensor([4 / 7, 4 / 7, 0, 0], dtype=torch.float64).expand(2, -1)
+    assert float((products - expected).abs().max()) < 0.05
+
+
 # RISE
 
 
@@ -188,89 +348,6 @@ def test_rise_finds_what_the_score_looks_at() -> None:
     assert (maps[:, 0, :4, :4].mean((1, 2)) > 3 * maps[:, 0].abs().mean((1, 2))).all()
 
 
-# paths
-
-
-def test_blur_ig_is_complete_and_follows_its_path() -> None:
-    model = Smooth().double()
-    gaps = []
-    for steps in (2, 8, 32):
-        maps = explain(BlurIntegratedGradients(steps=steps, sigma=3.0), model)
-        gap = maps.sum((1, 2, 3)) - (score(model, X) - score(model, blur(X, 3.0)))
-        gaps.append(float(gap.abs().max()))
-    assert gaps[0] > 4 * gaps[1] > 16 * gaps[2]
-    one = explain(BlurIntegratedGradients(steps=1, sigma=3.0), model)
-    middle = ((X + blur(X, 3.0)) / 2).requires_grad_()
-    slope = torch.autograd.grad(model(middle).gather(1, TARGETS[:, None]).sum(), middle)[0]
-    close(one, (X - blur(X, 3.0)) * slope)
-
-
-def slow_guided_ig(model: nn.Module, x: Tensor, target: int, steps: int, fraction: float, distance: float) -> Tensor:
-    """Algorithm 1 value by value."""
-    here, total = torch.zeros_like(x), torch.zeros_like(x)
-    whole = float(x.abs().sum())
-    for step in range(1, steps + 1):
-        leaf = here.clone().requires_grad_()
-        g = torch.autograd.grad(model(leaf[None])[0, target], leaf)[0]
-        before = here.clone()
-        low, high = max(step / steps - distance, 0), min(step / steps + distance, 1)
-        flat, goal_of = here.view(-1), x.view(-1)
-        for i in range(len(flat)):
-            if abs(flat[i]) < low * abs(goal_of[i]):
-                flat[i] = low * goal_of[i]
-        goal = whole * (1 - step / steps)
-        for _ in range(1000):
-            excess = float((x - here).abs().sum()) - goal
-            order = sorted(
-                (i for i in range(len(flat)) if flat[i] != high * goal_of[i]), key=lambda i: abs(g.view(-1)[i])
-            )
-            if excess <= 1e-6 * max(goal, 1e-12) or not order:
-                break
-            chosen = order[: max(1, int(fraction * len(flat)))]
-            possible = float(sum(abs(high * goal_of[i] - flat[i]) for i in chosen))
-            share = min(1.0, excess / possible)
-            for i in chosen:
-                flat[i] = high * goal_of[i] if share == 1 else flat[i] + share * (high * goal_of[i] - flat[i])
-            if share < 1:
-                break
-        total += (here - before) * g
-    return total
-
-
-def test_guided_ig_against_the_algorithm_value_by_value() -> None:
-    model = Smooth().double()
-    method = GuidedIntegratedGradients(steps=6, fraction=0.2, distance=0.1)
-    found = explain(method, model)
-    for row in range(2):
-        close(found[row], slow_guided_ig(model, X[row], int(TARGETS[row]), 6, 0.2, 0.1), 1e-8)
-
-
-def test_guided_ig_becomes_complete_with_steps() -> None:
-    model = Smooth().double()
-    gaps = []
-    for steps in (10, 160):
-        maps = explain(GuidedIntegratedGradients(steps=steps), model)
-        gaps.append(float((maps.sum((1, 2, 3)) - (score(model, X) - score(model, 0 * X))).abs().max()))
-    assert gaps[1] < gaps[0] / 4
-
-
-def test_xrai_ranks_regions_by_density() -> None:
-    attribution = np.zeros((4, 4))
-    attribution[0, 0], attribution[3, 3] = 8.0, 3.0
-    left, corner, rest = (np.zeros((4, 4), dtype=bool) for _ in range(3))
-    left[:, :2], corner[3, 3], rest[:, 2:] = True, True, True
-    found = ranked(attribution, [left, corner, rest])
-    assert found[3, 3] == 3.0  # one pixel of 3 is denser than eight of 1
-    assert (found[:, :2] == 1.0).all()
-    assert (found[:3, 2:] == 0.0).all()
-
-
-def test_xrai_covers_the_picture_with_regions() -> None:
-    maps = explain(Xrai(steps=4, dilation=0), Smooth())
-    assert maps.shape == (2, 1, SIZE, SIZE)
-    assert maps[0].unique().numel() < SIZE * SIZE
-
-
 # extremal perturbation
 
 
@@ -294,11 +371,16 @@ def test_extremal_perturbation_keeps_what_matters_at_the_area_asked_for() -> Non
     assert (maps.mean((1, 2, 3)) < 0.3).all()
 
 
-@pytest.mark.parametrize(
-    "method",
-    [Lime(cells=3, samples=20), Rise(masks=20), KernelShap(cells=3, samples=50)],
-    ids=lambda m: type(m).__name__,
+SAMPLED = (
+    Lime(cells=3, samples=20),
+    Rise(masks=20),
+    KernelShap(cells=3, samples=50),
+    ShapleySampling(cells=3, orders=4),
+    Sobol(cells=3, designs=4),
 )
+
+
+@pytest.mark.parametrize("method", SAMPLED, ids=lambda m: type(m).__name__)
 def test_noise_is_by_image_and_seed(method: Explainer) -> None:
     model = Smooth()
     both = explain(method, model)
@@ -306,3 +388,32 @@ def test_noise_is_by_image_and_seed(method: Explainer) -> None:
     close(both[1:], alone, 1e-12)
     other = method.explain(ask(model), X[1:], TARGETS[1:], NamedRng.of(1, ["b"]))
     assert not torch.allclose(alone, other)
+
+
+@pytest.mark.parametrize("method", SAMPLED, ids=lambda m: type(m).__name__)
+def test_how_many_copies_are_in_a_pass_changes_nothing(method: Explainer) -> None:
+    model = Smooth()
+    expected = explain(method, model)
+    for chunk in (1, 7, 64):
+        close(explain(method, model, chunk), expected, 1e-12)
+
+
+class Indifferent(nn.Module):
+    """One score for every picture, no round number."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x.sum((1, 2, 3)) * 0 + 0.1)[:, None].expand(-1, 2)
+
+
+@pytest.mark.parametrize("method", [*SAMPLED, FeatureAblation(cells=3)], ids=lambda m: type(m).__name__)
+def test_what_never_changes_the_score_gets_exactly_nothing(method: Explainer) -> None:
+    probe = SharedProbe(ModuleAdapter(Indifferent(), Preprocess()), Predicted(), chunk=5)
+    maps = method.explain(probe, X.float(), TARGETS, NamedRng.of(0, ["a", "b"]))
+    assert (maps == 0).all()
+
+
+@pytest.mark.parametrize("method", [*SAMPLED, FeatureAblation(cells=3)], ids=lambda m: type(m).__name__)
+def test_needs_count_the_passes(method: Explainer) -> None:
+    probe = ask(Smooth())
+    method.explain(probe, X, TARGETS, NamedRng.of(0, ["a", "b"]))
+    assert probe.counts.forward == 2 * sum(a.passes for a in method.needs(Shape((3, SIZE, SIZE))))

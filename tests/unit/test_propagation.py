@@ -12,7 +12,7 @@ from captum.attr import DeepLift as Captums
 from torch import Tensor, nn
 from xai_plugins.methods.deeplift import DeepLift
 from xai_plugins.methods.deeplift_shap import DeepLiftShap
-from xai_plugins.methods.excitation_backprop import ExcitationBackprop
+from xai_plugins.methods.excitation_backprop import EXCITATION, ExcitationBackprop
 from xai_plugins.methods.lrp import Lrp
 from xai_plugins.targets.rank import Predicted
 
@@ -328,3 +328,127 @@ def test_excitation_backprop_of_two_layers_against_equation_5() -> None:
     found = explain(ExcitationBackprop(layer="input"), TWO_LAYERS, x)
     close(found, torch.stack(expected), 1e-7)
     close(found.sum((1, 2, 3)), torch.ones(3, dtype=torch.float64), 1e-7)
+
+
+# what a network may do between its layers
+
+
+class Between(nn.Module):
+    """Something done in front of the first layer, and something behind it."""
+
+    def __init__(self, before: Callable[[Tensor], Tensor], behind: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(3, 3, 3, padding=1), nn.Linear(300, 4)
+        self.before, self.behind = before, behind
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.before(x)
+        return self.fc(self.behind(self.conv(x).relu(), x).relu().flatten(1))
+
+
+def same(x: Tensor) -> Tensor:
+    return x
+
+
+def between(behind: Callable[[Tensor, Tensor], Tensor], before: Callable[[Tensor], Tensor] = same) -> nn.Module:
+    return seeded(lambda: Between(before, behind))
+
+
+WRITTEN_TWICE: list[tuple[Callable[[Tensor, Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = [
+    (lambda a, b: torch.add(a, b, alpha=2), lambda a, b: (a + b) + b),
+    (lambda a, b: a - 0.3, lambda a, b: a + -0.3),
+    (lambda a, b: a.sub_(0.3), lambda a, b: a + -0.3),
+    (lambda a, b: 0.3 + a, lambda a, b: torch.add(a, 0.3)),
+    (lambda a, b: a - b, lambda a, b: torch.add(a, b, alpha=-1)),
+    (lambda a, b: a / 2, lambda a, b: 0.5 * a),
+    (lambda a, b: F.hardtanh_(a, 0.0, 6.0), lambda a, b: F.relu6(a)),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), WRITTEN_TWICE)
+@pytest.mark.parametrize("composite", ["epsilon", "epsilon_plus_flat"])
+def test_ways_to_write_a_sum_do_not_matter(one: object, other: object, composite: str) -> None:
+    method = Lrp(composite=composite)  # type: ignore[arg-type]
+    # the stabiliser acts once or twice
+    close(explain(method, between(one)), explain(method, between(other)), 2e-5)  # type: ignore[arg-type]
+
+
+def test_summands_share_what_arrives_by_their_contributions() -> None:
+    """R_a = a / (a + 2 b) R, R_b = 2 b / (a + 2 b) R; each conv-free branch hands its part to the input."""
+    model = between(lambda a, b: torch.add(b, b.clone(), alpha=2))
+    fc = model.fc
+    with torch.no_grad():
+        summed = 3 * X.flatten(1)
+        hidden = summed.clamp(min=0)
+        z = hidden @ fc.weight.T + fc.bias
+        scores = z.gather(1, TARGETS[:, None])
+        expected = hidden * fc.weight[TARGETS] / stab(scores) * scores * summed / stab(summed)
+    close(explain(Lrp(composite="epsilon"), model), expected.view_as(X))
+
+
+def test_preparing_the_input_inside_the_network_moves_no_relevance() -> None:
+    inner = between(lambda a, b: a)
+    outer = between(lambda a, b: a, lambda x: (x - 0.45) / 0.22)
+    for composite in ("epsilon", "epsilon_plus_flat"):
+        method = Lrp(composite=composite)  # type: ignore[arg-type]
+        close(explain(method, outer), explain(method, inner, (X - 0.45) / 0.22))
+
+
+def test_box_bounds_are_those_of_the_input_or_refused() -> None:
+    with pytest.raises(NotApplicable, match=r"z\^B rule knows the bounds of the input"):
+        explain(Lrp(composite="epsilon_gamma_box"), between(lambda a, b: a, lambda x: (x - 0.45) / 0.22))
+
+
+def test_box_rule_of_a_flattened_input_against_its_sums() -> None:
+    """Montavon et al. 2017, equation 6, for a dense first layer."""
+    l1, l2 = TWO_LAYERS[1], TWO_LAYERS[3]
+    mean, std = torch.tensor([0.5, 0.4, 0.3]), torch.tensor([0.25, 0.2, 0.2])
+    low, high = (v.double().repeat_interleave(100) for v in (-mean / std, (1 - mean) / std))
+    found = explain(Lrp(composite="epsilon_gamma_box"), TWO_LAYERS)
+    with torch.no_grad():
+        for row, (x, t) in enumerate(zip(X.flatten(1), TARGETS, strict=True)):
+            hidden = l1(x).clamp(min=0)
+            score = l2(hidden)[t]
+            middle = hidden * l2.weight[t] / stab(score) * score
+            expected = torch.zeros(300, dtype=torch.float64)
+            for k in range(7):
+                w, b = l1.weight[k], l1.bias[k]
+                z = x * w - low * w.clamp(min=0) - high * w.clamp(max=0)
+                expected += z / stab(z.sum() + b - b.clamp(min=0) - b.clamp(max=0)) * middle[k]
+            close(found[row].flatten(), expected, 1e-6)
+
+
+@pytest.mark.parametrize("method", [Lrp(), DeepLift()], ids=["lrp", "deeplift"])
+def test_what_no_rule_covers_is_refused(method: Explainer) -> None:
+    one = torch.ones((), dtype=torch.float64)
+    for name, behind in {
+        "division by an activation": lambda a, b: torch.div(one, a + 1),
+        "two activations": lambda a, b: a * b,
+        "running statistics": lambda a, b: F.batch_norm(a, None, None, training=True),
+    }.items():
+        with pytest.raises(NotApplicable, match=name):
+            explain(method, between(behind))
+
+
+def test_constants_made_by_the_network_are_none_of_a_rules_business() -> None:
+    def shifted(a: Tensor, b: Tensor) -> Tensor:
+        grid = torch.arange(10, dtype=a.dtype)
+        return a + (grid[:, None] * 0.1 + grid * 0.01)
+
+    assert explain(Lrp(), between(shifted)).isfinite().all()
+
+
+@pytest.mark.parametrize("layer", ["conv1", "bn1", "conv2", "bn2", "input"])
+@pytest.mark.parametrize("add", [torch.add, lambda a, b: a - b, lambda a, b: F.avg_pool2d(a, 1) + b + 0.1])
+def test_winners_are_a_probability_behind_sums_too(layer: str, add: Callable[[Tensor, Tensor], Tensor]) -> None:
+    """A branch that subtracts wins nothing: no place has less than 0, all together at most 1."""
+    model = seeded(lambda: Residual(nn.ReLU(), add))
+    probe = ask(model)
+    raw = (
+        probe.gradient(X, TARGETS, EXCITATION)
+        if layer == "input"
+        else probe.layers(X, TARGETS, (layer,), EXCITATION)[layer][1]
+    )
+    assert (raw >= 0).all()
+    assert (raw.sum((1, 2, 3)) <= 1 + 1e-9).all()
+    assert torch.equal(explain(ExcitationBackprop(layer=layer), model), raw.sum(1, keepdim=True))

@@ -122,7 +122,7 @@ class Sampled(Explainer):
             draw_targets = rows.once(("rows", n), targets, repeat)
             maps = self.draw(probe, draw_inputs, draw_targets, rng.repeat(n, first))
             maps = maps.reshape(len(inputs), n, *maps.shape[1:])
-            for mark in self.marks:
+            for mark in sorted(self.marks):
                 if moments.count < mark <= first + n:
                     moments.add(maps[:, moments.count - first : mark - first])
                     found[mark] = self.combine(moments)

@@ -21,6 +21,10 @@ class Embedding(ModelAdapter):
     of: ModelAdapter = param(doc="the backbone whose features are taken")
     features: str = param("last", doc="module path in that backbone, or last")
 
+    def resolved(self) -> Self:
+        """With the weights its backbone stands for today."""
+        return self.replace(of=self.of.resolved())
+
     @classmethod
     def example(cls) -> Self:
         """Features of an embedded backbone."""

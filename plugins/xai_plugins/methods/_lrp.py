@@ -13,7 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xai_framework.core import NotApplicable
-from xai_plugins.methods._lrp_terms import LrpRule, normalised_through, relevance_through, stabilised
+from xai_plugins.methods._lrp_terms import (
+    LrpRule,
+    epsilon_rule,
+    normalised_through,
+    positive_rule,
+    relevance_through,
+    stabilised,
+)
 from xai_plugins.methods._rules import RELUS, RELUS_IN_PLACE
 
 if TYPE_CHECKING:
@@ -36,21 +43,27 @@ _WITHOUT_WEIGHTS = (
 )
 _SUMS = (torch.add, Tensor.add, Tensor.__add__, Tensor.__radd__)
 _SUMS_IN_PLACE = (Tensor.add_, Tensor.__iadd__)
-_FACTORS = (torch.mul, Tensor.mul, Tensor.__mul__, Tensor.__rmul__, torch.div, Tensor.div, Tensor.__truediv__)
-_FACTORS_IN_PLACE = (Tensor.mul_, Tensor.__imul__, Tensor.div_, Tensor.__itruediv__)
-_SHIFTS = (torch.sub, Tensor.sub, Tensor.__sub__)
-_SHIFTS_IN_PLACE = (Tensor.sub_, Tensor.__isub__)
+_DIFFERENCES = (torch.sub, Tensor.sub, Tensor.__sub__)
+_DIFFERENCES_IN_PLACE = (Tensor.sub_, Tensor.__isub__)
+_QUOTIENTS = (torch.div, Tensor.div, Tensor.__truediv__)
+_QUOTIENTS_IN_PLACE = (Tensor.div_, Tensor.__itruediv__)
+_FACTORS = (torch.mul, Tensor.mul, Tensor.__mul__, Tensor.__rmul__, *_QUOTIENTS)
+_FACTORS_IN_PLACE = (Tensor.mul_, Tensor.__imul__, *_QUOTIENTS_IN_PLACE)
 
 
 @dataclass(frozen=True)
 class Rules:
-    """Which rule applies where; ``first`` is that of the first layer with weights."""
+    """Which rule applies where; ``first`` is that of the first layer with weights.
+
+    ``excitatory``: in sums and pooling too, relevance goes to positive contributions alone, and biases get none.
+    """
 
     conv: LrpRule
     dense: LrpRule
     first: LrpRule
     epsilon: float  # of dense layers
     stabiliser: float = 1e-6  # of all others
+    excitatory: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,14 +97,20 @@ class Propagation:
             F.linear: self._linear,
             F.batch_norm: self._batch_norm,
             F.hardtanh: _clamp,
+            F.hardtanh_: partial(_clamp, inplace=True),
             F.relu6: lambda input, inplace=False: _relu(input, inplace, 6.0),
         }
         table |= {f: lambda input, inplace=False: _relu(input, inplace) for f in RELUS}
         table |= {f: lambda input: _relu(input, True) for f in RELUS_IN_PLACE}
         table |= {f: partial(self._pool, f) for f in _WITHOUT_WEIGHTS}
-        table |= {f: partial(self._add, False) for f in _SUMS} | {f: partial(self._add, True) for f in _SUMS_IN_PLACE}
-        table |= {f: partial(_constant, f, False) for f in (*_FACTORS, *_SHIFTS)}
-        return table | {f: partial(_constant, f, True) for f in (*_FACTORS_IN_PLACE, *_SHIFTS_IN_PLACE)}
+        for inplace, sums, differences, factors in (
+            (False, _SUMS, _DIFFERENCES, _FACTORS),
+            (True, _SUMS_IN_PLACE, _DIFFERENCES_IN_PLACE, _FACTORS_IN_PLACE),
+        ):
+            table |= {f: partial(self._add, 1, inplace) for f in sums}
+            table |= {f: partial(self._add, -1, inplace) for f in differences}
+            table |= {f: partial(_times, f, inplace) for f in factors}
+        return table
 
     def _conv2d(self, input: Tensor, weight: Tensor, bias: Tensor | None = None, *args: Any, **kwargs: Any) -> Tensor:  # noqa: ANN401
         return self._weighted(
@@ -115,6 +134,8 @@ class Propagation:
         given = inspect.signature(F.batch_norm).bind(*args, **kwargs)
         given.apply_defaults()
         a = given.arguments
+        if a["running_mean"] is None or a["running_var"] is None:
+            raise NotApplicable("a batch norm without running statistics mixes the images of a batch")
         scale = torch.rsqrt(a["running_var"] + a["eps"])
         scale = scale if a["weight"] is None else scale * a["weight"]
         shift = -a["running_mean"] * scale
@@ -127,33 +148,43 @@ class Propagation:
         return relevance_through(layer.x, layer.call, weight, bias, layer.rule, layer.epsilon)
 
     def _pool(self, function: Function, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:  # noqa: ANN401
-        return normalised_through(input, lambda x: function(x, *args, **kwargs), self.rules.stabiliser)
+        rule = positive_rule if self.rules.excitatory else epsilon_rule
+        return normalised_through(input, lambda x: function(x, *args, **kwargs), self.rules.stabiliser, rule)
 
-    def _add(self, inplace: bool, a: Any, b: Any, *, alpha: float = 1, out: None = None) -> Tensor:  # noqa: ANN401
-        """Each summand gets its share; a constant is a bias, and keeps its own."""
-        if not isinstance(a, Tensor):
-            a, b = b, a
-        other = b if isinstance(b, Tensor) else a.new_tensor(b)
-        other = other * alpha if alpha != 1 else other
-        total: Tensor = _Share.apply(a, other, self.rules.stabiliser)
-        return a.copy_(total) if inplace else total
+    def _add(self, sign: float, inplace: bool, a: Any, b: Any, *, alpha: float = 1, out: None = None) -> Tensor:  # noqa: ANN401
+        """Each summand of a + sign * alpha * b gets its share. A constant behind a layer is a bias and keeps its own;
+        in front of the first one it prepares the input, and relevance passes.
+        """
+        like = a if isinstance(a, Tensor) else b
+        a, b = (v if isinstance(v, Tensor) else like.new_tensor(v) for v in (a, b))
+        if not (a.requires_grad or b.requires_grad):
+            total = a + b * (sign * alpha)
+        elif not (a.requires_grad and b.requires_grad) and (self.rules.excitatory or not self._layers):
+            x = a if a.requires_grad else b
+            total = _through(x, _same_shape(x, a.detach() + b.detach() * (sign * alpha)))
+        else:
+            total = _Share.apply(a, b, sign * alpha, self.rules)
+        result: Tensor = a.copy_(total) if inplace else total
+        return result
 
 
 class _Share(torch.autograd.Function):
-    """a + b; relevance in proportion to what each contributes."""
+    """a + factor * b; relevance in proportion to what each contributes."""
 
     @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor, epsilon: float) -> Tensor:  # noqa: ANN401
+    def forward(ctx: Any, a: Tensor, b: Tensor, factor: float, rules: Rules) -> Tensor:  # noqa: ANN401
         # copies: a sum in place overwrites one of them
-        ctx.save_for_backward(a.clone(), b.clone())
-        ctx.epsilon = epsilon
-        return a + b
+        ctx.save_for_backward(a.clone(), b * factor)
+        ctx.rules = rules
+        return a + b * factor
 
     @staticmethod
-    def backward(ctx: Any, relevance: Tensor) -> tuple[Tensor, Tensor, None]:  # noqa: ANN401
+    def backward(ctx: Any, relevance: Tensor) -> tuple[Tensor, Tensor, None, None]:  # noqa: ANN401
         a, b = ctx.saved_tensors
-        share = relevance / stabilised(a + b, ctx.epsilon)
-        return (a * share).sum_to_size(a.shape), (b * share).sum_to_size(b.shape), None
+        if ctx.rules.excitatory:
+            a, b = a.clamp(min=0), b.clamp(min=0)
+        share = relevance / stabilised(a + b, ctx.rules.stabiliser)
+        return (a * share).sum_to_size(a.shape), (b * share).sum_to_size(b.shape), None, None
 
 
 class _Through(torch.autograd.Function):
@@ -184,19 +215,26 @@ def _clamp(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: 
     return _relu(input, inplace, max_val)
 
 
-def _constant(function: Function, inplace: bool, a: Any, b: Any, **kwargs: Any) -> Tensor:  # noqa: ANN401
-    """A constant factor or shift moves no relevance; a product of two activations has no rule."""
+def _times(function: Function, inplace: bool, a: Any, b: Any, **kwargs: Any) -> Tensor:  # noqa: ANN401
+    """A constant factor moves no relevance; a product of two activations has no rule, nor has division by one."""
+    name = getattr(function, "__name__", function)
     x, other = (a, b) if isinstance(a, Tensor) and a.requires_grad else (b, a)
+    if not (isinstance(x, Tensor) and x.requires_grad):
+        plain_product: Tensor = function(a, b, **kwargs)
+        return plain_product
     if isinstance(other, Tensor) and other.requires_grad:
-        raise NotApplicable(
-            f"relevance propagation has no rule for {getattr(function, '__name__', function)} of two activations"
-        )
+        raise NotApplicable(f"relevance propagation has no rule for {name} of two activations")
+    if x is b and function in (*_QUOTIENTS, *_QUOTIENTS_IN_PLACE):
+        raise NotApplicable(f"relevance propagation has no rule for division by an activation ({name})")
     with torch.no_grad():
         plain = (v.clone() if isinstance(v, Tensor) and inplace else v for v in (a, b))
-        y = function(*plain, **kwargs)
+        y = _same_shape(x, function(*plain, **kwargs))
+    through = _through(x, y) * ((y != 0) | (x == 0))  # nothing stands behind what is multiplied by 0
+    result: Tensor = a.copy_(through) if inplace else through
+    return result
+
+
+def _same_shape(x: Tensor, y: Tensor) -> Tensor:
     if y.shape != x.shape:
         raise NotApplicable("relevance propagation has no rule for a broadcast of an activation")
-    through = _through(x, y)
-    if function in (*_FACTORS, *_FACTORS_IN_PLACE):
-        through = through * ((y != 0) | (x == 0))  # nothing stands behind what is multiplied by 0
-    return x.copy_(through) if inplace else through
+    return y

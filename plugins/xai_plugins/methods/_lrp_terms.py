@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from xai_framework.core import NotApplicable
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -78,16 +80,32 @@ def gamma_rule(gamma: float, x: Tensor, weight: Tensor, bias: Tensor | None) -> 
     )
 
 
-def box_rule(low: Tensor, high: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None) -> Sequence[Group]:
-    """z^B for inputs between low and high, Montavon et al. 2017, arXiv:1512.02479, equation 6."""
+def box_rule(
+    inputs: Tensor, low: Tensor, high: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None
+) -> Sequence[Group]:
+    """z^B for inputs between low and high, Montavon et al. 2017, arXiv:1512.02479, equation 6.
+
+    ``low`` and ``high`` are the bounds of ``inputs`` (B,C,H,W); a layer that sees anything else has others, unknown.
+    """
+    if not torch.equal(x.flatten(), inputs.flatten()):
+        raise NotApplicable(
+            "the z^B rule knows the bounds of the input, and this network changes it in front of its first layer; "
+            "use a composite without z^B (box)"
+        )
     (w_up, w_down), (b_up, b_down) = _halves(weight), _parts(bias)
-    bounds = (Term(low.expand_as(x), w_up, b_up, -1.0), Term(high.expand_as(x), w_down, b_down, -1.0))
+    lowest, highest = (bound.expand_as(inputs).reshape(x.shape) for bound in (low, high))
+    bounds = (Term(lowest, w_up, b_up, -1.0), Term(highest, w_down, b_down, -1.0))
     return (Group((Term(x, weight, bias), *bounds)),)
 
 
 def flat_rule(x: Tensor, weight: Tensor, bias: Tensor | None) -> Sequence[Group]:
     """Evenly over the receptive field, Lapuschkin et al. 2019, arXiv:1902.10178."""
     return (Group((Term(torch.ones_like(x), torch.ones_like(weight), None),)),)
+
+
+def positive_rule(x: Tensor, weight: Tensor, bias: Tensor | None) -> Sequence[Group]:
+    """In proportion to positive inputs, for a map without weights."""
+    return (Group((Term(x.clamp(min=0), weight, bias),)),)
 
 
 def _halves(t: Tensor) -> tuple[Tensor, Tensor]:
@@ -149,10 +167,12 @@ def relevance_through(
     return result
 
 
-def normalised_through(x: Tensor, call: Callable[[Tensor], Tensor], epsilon: float) -> Tensor:
+def normalised_through(
+    x: Tensor, call: Callable[[Tensor], Tensor], epsilon: float, rule: LrpRule = epsilon_rule
+) -> Tensor:
     """A linear map without weights (pooling, a mean): relevance in proportion to what each input contributes."""
     nothing = x.new_zeros(())
-    return relevance_through(x, lambda v, _w, _b: call(v), nothing, None, epsilon_rule, epsilon)
+    return relevance_through(x, lambda v, _w, _b: call(v), nothing, None, rule, epsilon)
 
 
 def zplus_rule(*, bias: bool = True) -> LrpRule:

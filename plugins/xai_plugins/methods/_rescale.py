@@ -27,13 +27,18 @@ _ELEMENTWISE = (
     *(F.hardswish, F.hardsigmoid, F.sigmoid, torch.sigmoid, Tensor.sigmoid, F.tanh, torch.tanh, Tensor.tanh),
     *(torch.exp, Tensor.exp, torch.square, Tensor.square),
 )
+_QUOTIENTS = (torch.div, Tensor.div, Tensor.div_, Tensor.__truediv__, Tensor.__itruediv__)
 _PRODUCTS: frozenset[Function] = frozenset(
     {
         *(torch.mul, Tensor.mul, Tensor.mul_, Tensor.__mul__, Tensor.__imul__, Tensor.__rmul__),
-        *(torch.div, Tensor.div, Tensor.div_, Tensor.__truediv__, Tensor.__itruediv__),
+        *_QUOTIENTS,
     }
 )
-_PASSES = PIECEWISE_LINEAR - _PRODUCTS - {F.max_pool2d, F.adaptive_max_pool2d, torch.max_pool2d}
+_PASSES = (
+    PIECEWISE_LINEAR
+    - _PRODUCTS
+    - {F.batch_norm, torch.batch_norm, F.max_pool2d, F.adaptive_max_pool2d, torch.max_pool2d}
+)
 
 
 class _Rescaled(torch.autograd.Function):
@@ -95,7 +100,7 @@ def _table() -> Mapping[Function, Function]:
     table |= {f: partial(_relu, inplace=True) for f in RELUS_IN_PLACE}
     table |= {f: partial(_elementwise, f) for f in _ELEMENTWISE}
     table |= {f: partial(_product, f) for f in _PRODUCTS}
-    return table | {F.max_pool2d: _max_pool2d}
+    return table | {F.max_pool2d: _max_pool2d, F.batch_norm: _batch_norm}
 
 
 def _relu(input: Tensor, inplace: bool = False) -> Tensor:
@@ -121,8 +126,16 @@ def _product(function: Function, a: Any, b: Any, **kwargs: Any) -> Tensor:  # no
         raise NotApplicable(
             f"the rescale rule knows functions of one input; the network calls {name} of two activations"
         )
+    if function in _QUOTIENTS and isinstance(b, Tensor) and b.requires_grad:
+        raise NotApplicable("the rescale rule has no division by an activation")
     result: Tensor = function(a, b, **kwargs)
     return result
+
+
+def _batch_norm(input: Tensor, running_mean: Any, running_var: Any, *args: Any, **kwargs: Any) -> Tensor:  # noqa: ANN401
+    if running_mean is None or running_var is None:
+        raise NotApplicable("a batch norm without running statistics mixes inputs with baselines")
+    return F.batch_norm(input, running_mean, running_var, *args, **kwargs)
 
 
 RESCALE = Rule("deeplift rescale", make=_table, passes=_PASSES, rows=2)

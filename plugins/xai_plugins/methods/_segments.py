@@ -1,8 +1,8 @@
-"""Parts of a picture that are shown or hidden together, and copies in which some of them are hidden."""
+"""Parts of a picture: the cells of a grid, or superpixels."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -45,29 +45,21 @@ def _superpixels(probe: Probe, inputs: Tensor, count: int) -> Tensor:
     return torch.stack([torch.from_numpy(f) for f in found]).long().to(inputs.device)
 
 
+def equally_many(labels: Tensor, how: How, cells: int) -> Iterator[tuple[Tensor, int]]:
+    """The rows of pictures that have equally many parts, and how many they have.
+
+    Superpixels differ in number; what is drawn for a picture must not depend on how many its mates have.
+    """
+    if how == "grid":
+        yield torch.arange(len(labels)), cells * cells
+        return
+    counts = labels.flatten(1).amax(1).cpu() + 1
+    for parts in counts.unique().tolist():
+        yield (counts == parts).nonzero()[:, 0], parts
+
+
 def per_segment(values: Tensor, labels: Tensor, how: How, cells: int) -> Tensor:
     """One value a part (B,M) as a map: (B,1,cells,cells) for a grid, (B,1,H,W) for superpixels."""
     if how == "grid":
         return values.view(-1, 1, cells, cells)
     return values.gather(1, labels.flatten(1)).view(len(labels), 1, *labels.shape[1:])
-
-
-@dataclass(frozen=True, eq=False)
-class Coalitions:
-    """Copies that show the parts with 1 in ``shown`` (B,n,M) and the fill elsewhere."""
-
-    shown: Tensor
-    labels: Tensor
-    fill: Tensor
-    at: str = "input"
-
-    def __len__(self) -> int:
-        return self.shown.shape[1]
-
-    def make(self, x: Tensor, rows: Tensor, k: range) -> Tensor:
-        """(b,C,H,W) -> (b*len(k),C,H,W)."""
-        shown = self.shown[rows, k.start : k.stop].to(x)
-        labels = self.labels[rows].flatten(1)[:, None].expand(-1, len(k), -1)
-        masks = shown.gather(2, labels).view(len(x), len(k), 1, *x.shape[2:])
-        fill = self.fill[rows][:, None]
-        return (fill + (x[:, None] - fill) * masks).flatten(0, 1)

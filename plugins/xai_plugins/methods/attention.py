@@ -39,4 +39,4 @@ class RawAttention(Explainer):
         layer = layers[self.index]
         if layer.windows != 1:
             raise NotApplicable("this layer's attention is confined to windows, not over the whole picture")
-        return on_patches(layer.probabilities.mean(1), inputs)
+        return on_patches(layer.probabilities.mean(1), inputs, layer.grid)

@@ -46,7 +46,7 @@ class AttentionRelevance(Explainer):
             step = (layer.gradient * layer.probabilities).clamp(min=0).mean(1)
             relevance = relevance + step @ relevance
         # a token's relevance for itself, the start, is no evidence
-        return on_patches(relevance - identity, inputs)
+        return on_patches(relevance - identity, inputs, layers[-1].grid)
 
 
 def _last_whole(layers: Sequence[Attention]) -> Sequence[Attention]:

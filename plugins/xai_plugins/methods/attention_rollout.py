@@ -48,7 +48,7 @@ class AttentionRollout(Explainer):
             rows = step.sum(-1, keepdim=True)
             step = step / torch.where(rows > 0, rows, torch.ones_like(rows))
             total = step if total is None else step @ total
-        return on_patches(total, inputs)  # type: ignore[arg-type] # there is at least one layer
+        return on_patches(total, inputs, layers[-1].grid)  # type: ignore[arg-type] # there is at least one layer
 
     def _without_smallest(self, attention: Tensor) -> Tensor:
         flat = attention.flatten(1)

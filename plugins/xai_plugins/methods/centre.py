@@ -1,6 +1,6 @@
-"""The centre control: photographers put things in the middle.
+"""The centre control. Zhang et al. 2016, arXiv:1608.00507, section 4.2, report it beside the pointing game.
 
-Zhang et al. 2016, arXiv:1608.00507, section 4.2, report the centre as a baseline of the pointing game.
+Photographers put things in the middle.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The edge control: a map that knows the picture, not the network.
+"""The edge control. Adebayo et al. 2018, arXiv:1810.03292, section 4, compare attributions with an edge detector.
 
-Adebayo et al. 2018, arXiv:1810.03292, section 4, compare attributions with an edge detector.
+A map that knows the picture, not the network.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from xai_framework.core import Ask, Explainer, Probe, Rng, Rule, Shape, param
 from xai_plugins.methods._lrp import PASSES, Propagation, Rules
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def _rules() -> Rules:
     zplus = zplus_rule(bias=False)
-    return Rules(conv=zplus, dense=zplus, first=zplus, epsilon=1e-9, stabiliser=1e-9)
+    return Rules(conv=zplus, dense=zplus, first=zplus, epsilon=1e-9, stabiliser=1e-9, excitatory=True)
 
 
 EXCITATION = Rule("excitation", make=lambda: Propagation(_rules()).table(), passes=PASSES)
@@ -27,6 +27,8 @@ class ExcitationBackprop(Explainer):
 
     Equation 5: P(a_j | a_i) proportional to a_j w+_ji, from the class down to ``layer``, summed over its channels.
     """
+
+    version: ClassVar[int] = 2  # 2: sums and pooling share among positive contributions alone
 
     layer: str = param("last", doc="where the winners are counted: module path, last, or input")
 

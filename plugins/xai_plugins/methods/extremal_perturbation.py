@@ -28,7 +28,7 @@ class ExtremalPerturbation(Explainer):
 
     area: float = param(0.1, gt=0, lt=1, doc="share of the picture that is kept")
     steps: int = param(200, ge=1, le=100_000, doc="steps of the ascent")
-    cells: int = param(16, ge=2, le=128, doc="cells a side of the mask's grid")
+    cells: int = param(16, ge=2, le=32, doc="cells a side of the mask's grid")
     rate: float = param(0.02, gt=0, doc="length of a step")
     weight: float = param(10.0, ge=0, doc="weight of the area, growing tenfold over the steps")
 

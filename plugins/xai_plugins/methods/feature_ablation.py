@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Self
 import torch
 
 from xai_framework.core import Ask, Explainer, Probe, Rng, Shape, param
-from xai_plugins.methods._segments import Coalitions, Fill, How, per_segment, segment
+from xai_plugins.methods._coalitions import Game, play
+from xai_plugins.methods._segments import Fill, How
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,10 +37,11 @@ class FeatureAblation(Explainer):
 
     def explain(self, probe: Probe, inputs: Tensor, targets: Tensor, rng: Rng) -> Tensor:
         """One edited copy a part."""
-        labels = segment(probe, inputs, self.segments, self.cells)
-        parts = int(labels.max()) + 1
+        return play(self, probe, inputs, targets, rng)
+
+    def values(self, game: Game) -> Tensor:
+        """(b,M): what hiding each part costs."""
         # the last copy hides nothing: its score then comes from the same passes as those it is compared with
-        shown = (1 - torch.eye(parts + 1, device=inputs.device))[:, :parts].expand(len(inputs), -1, -1)
-        scores = probe.scores(inputs, targets, Coalitions(shown, labels, probe.baseline(self.fill, inputs)))
-        drops = scores[:, -1:] - scores[:, :-1]
-        return per_segment(drops, labels, self.segments, self.cells)
+        shown = (1 - torch.eye(game.parts + 1))[:, : game.parts].expand(len(game), -1, -1)
+        scores = game.scores(shown)
+        return scores[:, -1:] - scores[:, :-1]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from xai_framework.core import Probe, Rng, param
+from xai_framework.core import ConfigError, Probe, Rng, param
 from xai_plugins.methods._cam import Cam, weighted
 
 if TYPE_CHECKING:
@@ -27,6 +27,12 @@ class GradCam(Cam):
     normalise_gradients: bool = param(False, doc="divide each image's gradients by (root mean square + 1e-5) first")
     start: float = param(0.0, doc="added to the weighted sum before the cut at zero")
     quantise: bool = param(False, doc="give floor(255 * map / its largest value), as scripts that save 8 bits do")
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError where 8 bits would have to hold a sign."""
+        super().__post_init__()
+        if self.quantise and not self.relu:
+            raise ConfigError("a signed map does not fit 0..255", where="GradCam.quantise", fix="leave relu as it is")
 
     def cam(
         self, probe: Probe, inputs: Tensor, targets: Tensor, layer: str, activations: Tensor, gradients: Tensor

@@ -75,14 +75,14 @@ class GuidedIntegratedGradients(Explainer):
         farthest = start + high * way
         here = torch.where((here - start).abs() < low * way.abs(), start + low * way, here)
         goal = float(way.abs().sum()) * (1 - alpha)
-        size = gradient.abs()
+        size = gradient.abs().nan_to_num(nan=float("inf"))  # what has no order comes last
         while True:
             excess = float((x - here).abs().sum()) - goal
             free = (here != farthest) & (way != 0)
             if excess <= 1e-6 * max(goal, 1e-12) or not free.any():
                 return here
             ranked = size[free].sort().values
-            threshold = ranked[min(len(ranked), max(1, int(self.fraction * size.numel()))) - 1]
+            threshold = ranked[min(len(ranked) - 1, int(self.fraction * (size.numel() - 1)))]
             chosen = free & (size <= threshold)
             possible = float((farthest - here).abs()[chosen].sum())
             share = min(1.0, excess / possible) if possible > 0 else 1.0

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import torch
 
 from xai_framework.core import Ask, Explainer, Probe, Rng, Shape, param
-from xai_plugins.methods._segments import Coalitions, Fill, How, per_segment, segment
+from xai_plugins.methods._coalitions import Game, play
+from xai_plugins.methods._segments import Fill, How
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,25 +40,26 @@ class KernelShap(Explainer):
         return cls(samples=20, cells=2)
 
     def needs(self, about: Shape) -> tuple[Ask, ...]:
-        """The scores of picture and fill, and one forward pass a coalition."""
-        return (Ask("score", passes=2), Ask("scores", passes=self.samples))
+        """One forward pass a coalition, and those of picture and fill."""
+        return (Ask("scores", passes=self.samples + 2),)
 
     def explain(self, probe: Probe, inputs: Tensor, targets: Tensor, rng: Rng) -> Tensor:
         """Coalitions, then one constrained linear system an image."""
-        labels = segment(probe, inputs, self.segments, self.cells)
-        parts = int(labels.max()) + 1
-        fill = probe.baseline(self.fill, inputs)
-        nothing = probe.score(fill, targets).double()
-        gain = probe.score(inputs, targets).double() - nothing
-        if parts == 1:
-            return per_segment(gain[:, None].to(inputs), labels, self.segments, self.cells)
-        shown, weights = self._coalitions(len(inputs), parts, rng)
-        scores = probe.scores(inputs, targets, Coalitions(shown.to(inputs), labels, fill)).double()
-        values = constrained(shown.to(scores), scores - nothing[:, None], gain, weights.to(scores))
-        return per_segment(values.to(inputs), labels, self.segments, self.cells)
+        return play(self, probe, inputs, targets, rng)
 
-    def _coalitions(self, batch: int, parts: int, rng: Rng) -> tuple[Tensor, Tensor]:
-        """(B,n,M) of 0 and 1, and their weights (B,n)."""
+    def values(self, game: Game) -> Tensor:
+        """(b,M): the Shapley values."""
+        ends = torch.stack([torch.zeros(game.parts), torch.ones(game.parts)]).expand(len(game), -1, -1)
+        if game.parts == 1:
+            return game.scores(ends).diff(dim=1)
+        shown, weights = self._coalitions(game)
+        scores = game.scores(torch.cat([ends.to(shown), shown], 1))
+        nothing, gain = scores[:, :1], scores[:, 1] - scores[:, 0]
+        return constrained(shown.to(scores), scores[:, 2:] - nothing, gain, weights.to(scores))
+
+    def _coalitions(self, game: Game) -> tuple[Tensor, Tensor]:
+        """(b,n,M) of 0 and 1, and their weights (b,n)."""
+        parts = game.parts
         sizes = torch.arange(1, parts, dtype=torch.float64)
         kernel = (parts - 1) / (sizes * (parts - sizes))  # of all coalitions of a size together
         if parts <= _MOST_ENUMERATED and 2**parts - 2 <= self.samples:
@@ -65,15 +67,15 @@ class KernelShap(Explainer):
             every = (numbers[:, None] >> torch.arange(parts)) & 1
             count = torch.tensor([float(comb(parts, s)) for s in range(1, parts)], dtype=torch.float64)
             weights = (kernel / count)[every.sum(1) - 1]
-            return every.double().expand(batch, -1, -1), weights.expand(batch, -1)
+            return every.double().expand(len(game), -1, -1), weights.expand(len(game), -1)
         pairs = max(1, self.samples // 2)
-        chosen = torch.searchsorted(
-            (kernel / kernel.sum()).cumsum(0), rng.at("size").uniform((batch, pairs)).double()
-        ).clamp(max=parts - 2)
-        order = rng.at("order").uniform((batch, pairs, parts)).argsort(2).argsort(2)
+        # a uniform number falls into one of the sizes' shares of [0,1); rounding may leave it above the last
+        shares = (kernel / kernel.sum()).cumsum(0)
+        chosen = torch.searchsorted(shares, game.uniform("size", pairs).double(), right=True).clamp(max=parts - 2)
+        order = game.uniform("order", pairs, parts).argsort(2).argsort(2)
         first = (order <= chosen[..., None]).double()
         shown = torch.stack([first, 1 - first], 2).flatten(1, 2)
-        return shown, torch.ones(batch, 2 * pairs, dtype=torch.float64)
+        return shown, torch.ones(len(game), 2 * pairs, dtype=torch.float64)
 
 
 def constrained(z: Tensor, y: Tensor, total: Tensor, weights: Tensor) -> Tensor:

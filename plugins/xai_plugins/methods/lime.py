@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import torch
 
 from xai_framework.core import Ask, Explainer, Probe, Rng, Shape, param
-from xai_plugins.methods._segments import Coalitions, Fill, How, per_segment, segment
+from xai_plugins.methods._coalitions import Game, play
+from xai_plugins.methods._segments import Fill, How
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,12 +43,14 @@ class Lime(Explainer):
 
     def explain(self, probe: Probe, inputs: Tensor, targets: Tensor, rng: Rng) -> Tensor:
         """Random pictures, then one linear system an image."""
-        labels = segment(probe, inputs, self.segments, self.cells)
-        parts = int(labels.max()) + 1
-        shown = (rng.at("shown").uniform((len(inputs), self.samples, parts)) < 0.5).to(inputs)
-        scores = probe.scores(inputs, targets, Coalitions(shown, labels, probe.baseline(self.fill, inputs)))
-        coefficients = ridge_regression(shown.double(), scores.double(), self._weights(shown.double()), self.ridge)
-        return per_segment(coefficients.to(inputs), labels, self.segments, self.cells)
+        return play(self, probe, inputs, targets, rng)
+
+    def values(self, game: Game) -> Tensor:
+        """(b,M): the coefficients."""
+        shown = (game.uniform("shown", self.samples, game.parts) < 0.5).double()
+        scores = game.scores(shown)
+        shown = shown.to(scores)
+        return ridge_regression(shown, scores, self._weights(shown), self.ridge)
 
     def _weights(self, shown: Tensor) -> Tensor:
         """(B,n): exp(-d^2 / width^2)."""
@@ -59,6 +62,7 @@ def ridge_regression(z: Tensor, y: Tensor, weights: Tensor, ridge: float) -> Ten
     """(B,n,M), (B,n), (B,n) -> (B,M): weighted least squares with an intercept, which is not penalised."""
     share = weights / weights.sum(1, keepdim=True)
     z = z - (share[..., None] * z).sum(1, keepdim=True)
+    y = y - y[:, :1]  # equal scores then leave no rounding behind
     y = y - (share * y).sum(1, keepdim=True)
     weighted = z * weights[..., None]
     system = weighted.mT @ z + ridge * torch.eye(z.shape[2]).to(z)

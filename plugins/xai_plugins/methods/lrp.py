@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 
@@ -50,6 +50,8 @@ class Lrp(Explainer):
     than these are refused.
     """
 
+    version: ClassVar[int] = 2  # 2: constants are shared alike however they are written; z^B asks for the input itself
+
     composite: Composite = param("epsilon_plus_flat", doc="which rule applies to which layers")
     epsilon: float = param(1e-6, gt=0, doc="of the epsilon rule: larger absorbs more weak contributions")
     gamma: float = param(0.25, ge=0, doc="of the gamma rule: larger favours positive weights")
@@ -68,27 +70,28 @@ class Lrp(Explainer):
 
     def needs(self, about: Shape) -> tuple[Ask, ...]:
         """One forward and one (longer) backward pass under the rule, and the score."""
-        return (Ask("score"), Ask("gradient", of="row", rule=self._rule(None, None), backwards=1))
+        return (Ask("score"), Ask("gradient", of="row", rule=self._rule(), backwards=1))
 
     def explain(self, probe: Probe, inputs: Tensor, targets: Tensor, rng: Rng) -> Tensor:
         """Relevance flows in place of the gradient."""
         low, high = (probe.baseline(name, inputs[:1])[:, :, :1, :1] for name in ("black", "white"))
-        rule = self._rule(low, high)
         # row by row: quotients of small sums magnify the rounding by which batches of other sizes differ
         rows = zip(inputs.split(1), targets.split(1), strict=True)
-        relevance = torch.cat([probe.gradient(x, t, rule) * probe.score(x, t).view(-1, 1, 1, 1) for x, t in rows])
-        return reduce_channels(relevance, self.reduce)
+        relevance = [
+            probe.gradient(x, t, self._rule((x, low, high))) * probe.score(x, t).view(-1, 1, 1, 1) for x, t in rows
+        ]
+        return reduce_channels(torch.cat(relevance), self.reduce)
 
-    def _rule(self, low: Tensor | None, high: Tensor | None) -> Rule:
-        """``low`` and ``high`` are the input's bounds (1,C,1,1); they follow from the backbone."""
+    def _rule(self, box: tuple[Tensor, Tensor, Tensor] | None = None) -> Rule:
+        """``box`` is the input and its bounds (1,C,1,1); they follow from image and backbone."""
         values = {"epsilon": self.epsilon, "gamma": self.gamma, "alpha": self.alpha, "beta": self.beta}
         params = (("composite", self.composite), *values.items())
-        return Rule("lrp", params, make=lambda: Propagation(self._rules(low, high)).table(), passes=PASSES)
+        return Rule("lrp", params, make=lambda: Propagation(self._rules(box)).table(), passes=PASSES)
 
-    def _rules(self, low: Tensor | None, high: Tensor | None) -> Rules:
+    def _rules(self, bounds: tuple[Tensor, Tensor, Tensor] | None) -> Rules:
         zplus, gamma = zplus_rule(), partial(gamma_rule, self.gamma)
         alpha_beta = partial(alpha_beta_rule, self.alpha, self.beta)
-        box: LrpRule = epsilon_rule if low is None or high is None else partial(box_rule, low, high)
+        box: LrpRule = epsilon_rule if bounds is None else partial(box_rule, *bounds)
         # convolutions, dense layers, the first layer
         table: dict[Composite, tuple[LrpRule, LrpRule, LrpRule]] = {
             "epsilon_plus_flat": (zplus, epsilon_rule, flat_rule),
@@ -101,5 +104,6 @@ class Lrp(Explainer):
             "zplus": (zplus, zplus, zplus),
         }
         conv, dense, first = table[self.composite]
-        everywhere = {"stabiliser": self.epsilon} if self.composite == "epsilon" else {}
-        return Rules(conv, dense, first, self.epsilon, **everywhere)
+        if self.composite == "epsilon":
+            return Rules(conv, dense, first, self.epsilon, stabiliser=self.epsilon)
+        return Rules(conv, dense, first, self.epsilon)

@@ -51,6 +51,7 @@ class Rise(Explainer):
         masks = _RandomMasks(grids, shifts, probe.baseline(self.fill, inputs))
         scores = probe.scores(inputs, targets, masks)
         if self.centred:
+            scores = scores - scores[:, :1]  # equal scores then leave no rounding behind
             scores = scores - scores.mean(1, keepdim=True)
         total = inputs.new_zeros(batch, 1, height, width)
         rows = torch.arange(batch)

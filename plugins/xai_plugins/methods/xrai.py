@@ -26,7 +26,7 @@ class Xrai(Explainer):
 
     Algorithm 1: integrated gradients from black and from white, averaged and summed over channels; segmentations of six
     granularities (Felzenszwalb & Huttenlocher 2004), each region widened by ``dilation``; the region that adds most per
-    new pixel comes next, until the picture is covered. Needs scikit-image.
+    new pixel comes next, until none adds ``fresh`` pixels; what is then left forms the last one. Needs scikit-image.
     """
 
     steps: int = param(32, ge=1, le=10_000, doc="points on each path of integrated gradients")
@@ -34,6 +34,7 @@ class Xrai(Explainer):
     smallest: int = param(
         150, ge=1, le=100_000, doc="pixels of the smallest region of a 224 x 224 picture; scaled by area"
     )
+    fresh: int = param(50, ge=1, le=100_000, doc="pixels of a 224 x 224 picture that a region must add to be taken")
     dilation: int = param(5, ge=0, le=100, doc="pixels by which regions are widened")
 
     @classmethod
@@ -54,7 +55,7 @@ class Xrai(Explainer):
             total += method.explain(probe, inputs, targets, rng) / 2
         pixels = probe.pixels(inputs).permute(0, 2, 3, 1).double().cpu().numpy()
         found = [
-            ranked(attribution[0], self._regions(picture))
+            ranked(attribution[0], self._regions(picture), self._pixels(self.fresh, picture.shape))
             for attribution, picture in zip(total.double().cpu().numpy(), pixels, strict=True)
         ]
         return torch.from_numpy(np.stack(found))[:, None].to(inputs)
@@ -63,8 +64,11 @@ class Xrai(Explainer):
         """All regions of all granularities."""
         from skimage.morphology import dilation, disk
 
-        area = picture.shape[0] * picture.shape[1]
-        smallest = max(1, round(self.smallest * area / 224**2))
+        low, high = picture.min(), picture.max()
+        picture = (
+            2 * (picture - low) / (high - low) - 1 if high > low else 0 * picture
+        )  # the range scales are meant for
+        smallest = self._pixels(self.smallest, picture.shape)
         regions = []
         for scale in self.scales:
             labels = scikit_image().felzenszwalb(picture, scale=scale, sigma=0.8, min_size=smallest)
@@ -73,20 +77,30 @@ class Xrai(Explainer):
             regions += [dilation(m, wide).astype(bool) if self.dilation else m for m in masks]
         return regions
 
+    @staticmethod
+    def _pixels(count: int, shape: tuple[int, ...]) -> int:
+        """A number of pixels of a 224 x 224 picture as the same share of this one."""
+        return max(1, round(count * shape[0] * shape[1] / 224**2))
 
-def ranked(attribution: NDArray[np.float64], regions: Regions) -> NDArray[np.float64]:
-    """(H,W): the density with which each pixel came in, best region first."""
-    found = np.zeros_like(attribution)
-    free = np.ones(attribution.shape, dtype=bool)
-    left = list(regions)
-    while left and free.any():
-        gains = [attribution[m & free].mean() if (m & free).any() else -np.inf for m in left]
-        best = int(np.argmax(gains))
-        if gains[best] == -np.inf:
-            break
-        region = left.pop(best) & free
-        found[region] = gains[best]
-        free &= ~region
+
+def ranked(attribution: NDArray[np.float64], regions: Regions, fresh: int = 1) -> NDArray[np.float64]:
+    """(H,W): the density with which each pixel came in, the densest region first.
+
+    A region counts by its pixels that are not yet covered, as long as these are at least ``fresh``; what no region
+    covers comes last, together.
+    """
+    values = attribution.ravel()
+    masks = np.stack(regions).reshape(len(regions), -1)
+    areas = masks.sum(1)
+    sums = np.array([values[m].sum() for m in masks])
+    found, free = np.zeros_like(values), np.ones(values.shape, dtype=bool)
+    while (areas >= fresh).any():
+        density = np.where(areas >= fresh, sums / np.maximum(areas, 1), -np.inf)
+        new = np.flatnonzero(masks[np.argmax(density)] & free)
+        found[new] = values[new].mean()
+        free[new] = False
+        areas -= masks[:, new].sum(1)
+        sums -= masks[:, new] @ values[new]
     if free.any():
-        found[free] = attribution[free].mean()
-    return found
+        found[free] = values[free].mean()
+    return found.reshape(attribution.shape)

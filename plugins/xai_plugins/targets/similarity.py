@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from xai_framework.core import About, File, Probe, Target, TargetError, param
 
@@ -18,6 +18,8 @@ class Similarity(Target):
 
     Outputs are the backbone's: logits of a classifier, features of the backbone ``embedding``.
     """
+
+    caption: ClassVar[str] = "similarity({image})"
 
     image: File = param(doc="the reference picture")
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Weights(ScoredTarget):
     """sum_c w_c S_c over the named classes, e.g. a product's score made of several classes' probabilities."""
 
-    caption: ClassVar[str] = "weights({classes})"
+    caption: ClassVar[str] = "weights({classes}: {weights})"
 
     classes: tuple[int | str, ...] = param(doc="class indices or names")
     weights: tuple[float, ...] = param(doc="one weight a class")
