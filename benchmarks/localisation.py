@@ -105,6 +105,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--images", type=int, default=10, help="pictures of four shapes")
     parser.add_argument("--data", type=Path, help="folder with the photograph, its boxes and SqueezeNet's weights")
+    parser.add_argument("--methods", nargs="*", help="only these")
     args = parser.parse_args()
     torch.set_num_threads(2)
     registry = Registry()
@@ -113,7 +114,7 @@ def main() -> None:
     cases = shapes_cases(shapes, args.images)
     photo = dog_and_cat(registry, args.data) if args.data else None
     rows = []
-    for name in registry.names("method"):
+    for name in args.methods or registry.names("method"):
         start = time.monotonic()
         try:
             inside = hits(shapes, name, methods(registry, 96)[name], cases)

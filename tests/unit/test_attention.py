@@ -215,7 +215,7 @@ Make = Literal["fused", "written", "packed"]
 
 
 class Explicit(nn.Module):
-    """A transformer of another make: scaled products, a softmax or nn.MultiheadAttention; pooled without extra tokens."""
+    """Another transformer: scaled products, a softmax or nn.MultiheadAttention; without extra tokens pooled."""
 
     def __init__(self, extra: int, make: Make, mask: Tensor | None = None) -> None:
         super().__init__()
@@ -340,7 +340,7 @@ def test_grad_cam_and_relevance_of_a_vit_with_registers() -> None:
     for b in range(3):
         importance = gradient[b, 5:].mean(0)  # of the 16 patches alone
         for patch in range(16):
-            value = float(importance @ normed[b, 5 + patch])
+            value = float(importance @ normed[b, 5 + patch].detach())
             cam[b, 0, patch // 4, patch % 4] = max(0.0, value)
     assert cam.any()
     close(explain(GradCam(), probe), cam)
