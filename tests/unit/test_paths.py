@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from xai_plugins.methods.blur_ig import BlurIntegratedGradients
 from xai_plugins.methods.guided_ig import GuidedIntegratedGradients
+from xai_plugins.methods.integrated_gradients import IntegratedGradients
 from xai_plugins.methods.xrai import Xrai, ranked
 from xai_plugins.targets.rank import Predicted
 
@@ -87,7 +88,7 @@ def slow_guided_ig(model: nn.Module, x: Tensor, target: int, steps: int, fractio
             )
             if excess <= 1e-6 * max(goal, 1e-12) or not order:
                 break
-            chosen = order[: max(1, int(fraction * len(flat)))]
+            chosen = order[: int(fraction * (len(flat) - 1)) + 1]  # the lower quantile, as the authors' code takes it
             possible = float(sum(abs(high * goal_of[i] - flat[i]) for i in chosen))
             share = min(1.0, excess / possible)
             for i in chosen:
@@ -115,6 +116,69 @@ def test_guided_ig_becomes_complete_with_steps() -> None:
     assert gaps[1] < gaps[0] / 4
 
 
+class Waves(nn.Module):
+    """sin(sum w x^2) + sum w tanh x of a picture of 3 x 4 values."""
+
+    weights = torch.arange(1.0, 13.0, dtype=torch.float64).view(3, 4) / 6
+
+    def forward(self, x: Tensor) -> Tensor:
+        total = (self.weights * x.square()).sum((1, 2, 3)).sin() + (self.weights * x.tanh()).sum((1, 2, 3))
+        return torch.stack([total, -total], 1)
+
+
+@pytest.mark.parametrize(
+    ("steps", "fraction", "distance", "expected"),
+    [
+        (
+            5,
+            0.25,
+            0.1,
+            [
+                [-0.139293974111, -0.229105597582, -0.175648348847, -0.221750466017],
+                [-0.175957606469, 0.0, 0.296498342601, 0.593367401602],
+                [0.907576024004, 1.278880431761, 2.518334159371, 3.304003353171],
+            ],
+        ),
+        (
+            8,
+            0.4,
+            1.0,
+            [
+                [0.001426929243, -0.070421471641, -0.160584345579, -0.212456772085],
+                [-0.173002485704, 0.0, 0.2738252665, 0.569446387454],
+                [0.847311459935, 1.07348868744, 1.223220103711, 3.795241782029],
+            ],
+        ),
+    ],
+)
+def test_guided_ig_is_that_of_the_authors(
+    steps: int, fraction: float, distance: float, expected: list[list[float]]
+) -> None:
+    """Values of ``guided_ig_impl`` of the authors' package saliency 0.2.1."""
+    x = torch.arange(-5.0, 7.0, dtype=torch.float64).view(1, 1, 3, 4) / 4
+    method = GuidedIntegratedGradients(steps=steps, fraction=fraction, distance=distance)
+    probe = SharedProbe(ModuleAdapter(Waves(), Preprocess(mean=(0.0,), std=(1.0,))), Predicted())
+    maps = method.explain(probe, x, torch.tensor([0]), NamedRng.of(0, "a"))
+    close(maps, torch.tensor([[expected]], dtype=torch.float64), 1e-10)
+
+
+def test_guided_ig_without_freedom_is_the_straight_path() -> None:
+    """Distance 0: integrated gradients with the left sum."""
+    model = Smooth().double()
+    straight = IntegratedGradients(steps=7, sum="left")
+    close(explain(GuidedIntegratedGradients(steps=7, distance=0.0), model), explain(straight, model), 1e-9)
+
+
+def test_guided_ig_ends_where_gradients_are_not_numbers_and_where_nothing_is_to_walk() -> None:
+    class Broken(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return (x.sum((1, 2, 3)) * float("nan"))[:, None].expand(-1, 2)
+
+    assert explain(GuidedIntegratedGradients(steps=3), Broken()).isnan().any()
+    still = GuidedIntegratedGradients(steps=3).explain(ask(Smooth()), 0 * X, TARGETS, NamedRng.of(0, ["a", "b"]))
+    assert (still == 0).all()
+
+
 def test_xrai_ranks_regions_by_density() -> None:
     attribution = np.zeros((4, 4))
     attribution[0, 0], attribution[3, 3] = 8.0, 3.0
@@ -124,11 +188,67 @@ def test_xrai_ranks_regions_by_density() -> None:
     assert found[3, 3] == 3.0  # one pixel of 3 is denser than eight of 1
     assert (found[:, :2] == 1.0).all()
     assert (found[:3, 2:] == 0.0).all()
+    coarse = ranked(attribution, [left, corner, rest], fresh=2)
+    assert (coarse[:, 2:] == 3 / 8).all()  # a single pixel is no region
 
 
-def test_xrai_covers_the_picture_with_regions() -> None:
-    maps = explain(Xrai(steps=4, dilation=0), Smooth())
-    assert maps.shape == (2, 1, SIZE, SIZE)
-    assert maps[0].unique().numel() < SIZE * SIZE
+@pytest.mark.parametrize(
+    ("fresh", "rows"),
+    [
+        (1, ["aaabbb", "aacbbb", "addbba", "dddbaa", "dddaaa", "eeaaae"]),
+        (4, ["aaafff", "aacfff", "agggfa", "ggggaa", "gggaaa", "ggaaaf"]),
+    ],
+)
+def test_xrai_ranks_as_the_authors_do(fresh: int, rows: list[str]) -> None:
+    """Values of ``XRAI._xrai`` of the authors' package saliency 0.2.1, ``min_pixel_diff`` = fresh."""
+    values = {
+        "a": 0.352421837572,
+        "b": 0.210256322512,
+        "c": 0.03057421377,
+        "d": -0.095041715377,
+        "e": 0.641114552535,
+        "f": 0.038287750582,
+        "g": 0.229084569379,
+    }
+    y, x = np.mgrid[:6, :6]
+    attribution = np.sin(y * 1.3 + 1) * np.cos(x * 0.9) + 0.1 * x
+    regions = [x < 3, x >= 3, y < 2, (y >= 2) & (x < 4), (y + x) % 7 < 3, y > 4, abs(y - 3) + abs(x - 2) < 3]
+    expected = [[values[name] for name in row] for row in rows]
+    np.testing.assert_allclose(ranked(attribution, regions, fresh), expected, atol=1e-10)
 
 
+def test_xrai_covers_the_picture_with_regions_and_ranks_integrated_gradients() -> None:
+    """One granularity, nothing widened: the regions tile the picture, each with its mean attribution."""
+    pytest.importorskip("skimage")
+    y, x = torch.meshgrid(torch.arange(24), torch.arange(24), indexing="ij")
+    quarters = (y >= 10) * 2 + (x >= 14)  # four flat colours
+    levels = torch.tensor([1.9, 0.2, -0.5, 0.9], dtype=torch.float64)
+    picture = levels[quarters].expand(1, 3, -1, -1) * torch.tensor([1.0, 0.5, 0.8]).view(1, 3, 1, 1)
+    model = Pooled()
+    run = {"probe": ask(model), "inputs": picture, "targets": TARGETS[1:], "rng": NamedRng.of(0, "a")}
+    found = Xrai(steps=4, dilation=0, scales=(50.0,), smallest=20).explain(**run)
+    paths = [IntegratedGradients(steps=4, baseline=b, reduce="sum").explain(**run) for b in ("black", "white")]
+    mean = sum(paths) / 2
+    means = {float(level): float(mean[found == level].mean()) for level in found.unique()}
+    assert len(means) >= 4
+    assert all(level == pytest.approx(value, abs=1e-12) for level, value in means.items())
+    corners = found[0, 0, [0, 0, -1, -1], [0, -1, 0, -1]]  # the segmentation blurs what lies between
+    best = int(torch.stack([mean[0, 0][quarters == q].mean() for q in range(4)]).argmax())
+    assert int(corners.argmax()) == best
+    assert corners.unique().numel() == 4
+
+
+def test_xrai_takes_the_authors_regions() -> None:
+    """Contrast does not matter: the picture is stretched to [-1, 1] first."""
+    rng = np.random.default_rng(0)
+    picture = rng.random((6, 6, 3)).repeat(4, 0).repeat(4, 1)
+    one, other = (Xrai()._regions(p) for p in (picture, 0.3 + picture / 5))
+    assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+    assert np.any(one, axis=0).all()
+    assert len(Xrai()._regions(0 * picture)) == 6  # a flat picture is one region at each granularity
+
+
+class Pooled(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        a = nn.functional.adaptive_avg_pool2d(x.tanh(), 4).flatten(1)
+        return torch.stack([a.square().sum(1), a[:, ::3].sum(1) * a[:, 1::3].sum(1)], 1)
