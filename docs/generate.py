@@ -74,8 +74,8 @@ EXPLAINED = """Passes are for one image of 224 x 224 at the defaults, unshared; 
 the layer's channels, guessed here. *Of one class*: the map depends on the target. *Correlation with new weights*:
 Spearman's rank correlation of the map with that of the same network with random weights
 (`python -m benchmarks.randomisation`, shapes_vgg): the nearer to 1, the more a method shows the picture rather than
-what was learnt; controls stand at 1 by construction. Where each method's peak lies is in [localisation.md](localisation.md),
-agreement with other libraries in [agreement.md](agreement.md).
+what was learnt; controls stand at 1 by construction. Where each method's peak lies is in
+[localisation.md](localisation.md), agreement with other libraries in [agreement.md](agreement.md).
 
 Other names are accepted (`xai run method=[saliency,Grad-CAM++]`): `xai show method NAME` lists them.
 """

@@ -294,18 +294,20 @@ class SharedProbe:
 
     def _copies(self, inputs: Tensor, targets: Tensor, number: int, edits: Edits) -> Tensor:
         """(n,): scores of one row's edited copies, as many in a pass as fit."""
-        row, parts = torch.tensor([number]), []
+        row = torch.tensor([number])
+        # allocated before the copies: small tensors kept between large ones would leave holes, and memory would grow
+        scores = inputs.new_empty(len(edits))
         for first in range(0, len(edits), self.chunk):
             k = range(first, min(len(edits), first + self.chunk))
             outputs = self._forward(edits.make(inputs[number : number + 1], row, k), _Want(), PLAIN).outputs
-            parts.append(self.target.score(outputs, _repeated(targets[number], len(k))))
-        return torch.cat(parts)
+            scores[k.start : k.stop] = self.target.score(outputs, _repeated(targets[number], len(k)))
+        return scores
 
     def _layer_scores(self, inputs: Tensor, targets: Tensor, number: int, edits: Edits) -> Tensor:
         """(n,): the same for a layer's edited output."""
         row, target = inputs[number], targets[number]
         layer = self._layer(edits.at)
-        parts = []
+        scores = inputs.new_empty(len(edits))
         for first in range(0, len(edits), self.chunk):
             k = range(first, min(len(edits), first + self.chunk))
             make = partial(_edited, layer, edits, torch.tensor([number]), k)
@@ -314,8 +316,8 @@ class SharedProbe:
             if len(outputs) != len(k):
                 raise LayerError(f"the part behind layer {layer.name!r} does not carry {len(k)} copies through")
             self.counts.forward += 1
-            parts.append(self.target.score(outputs, _repeated(target, len(k))))
-        return torch.cat(parts)
+            scores[k.start : k.stop] = self.target.score(outputs, _repeated(target, len(k)))
+        return scores
 
 
 def _repeated(target: Tensor, n: int) -> Tensor:
