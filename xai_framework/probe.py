@@ -14,7 +14,7 @@ from torch import Tensor
 from xai_framework.capture import Graph, Listen, Substitute, Taps, at_rest, no_path, replaced
 from xai_framework.core.adapter import Layer, ModelAdapter
 from xai_framework.core.edits import Edits
-from xai_framework.core.errors import LayerError, ModelError, TargetError, XaiError
+from xai_framework.core.errors import LayerError, ModelError, NotApplicable, TargetError, XaiError
 from xai_framework.core.explainer import Ask
 from xai_framework.core.gaussian import blur
 from xai_framework.core.images import open_image
@@ -67,6 +67,7 @@ class _Pass:
     leaf: Tensor
     outputs: Tensor
     taps: Taps
+    rule: Rule
     layers: dict[str, Layer] = field(default_factory=dict)
 
 
@@ -265,7 +266,7 @@ class SharedProbe:
                 substitute.check_used()
         if len(outputs) != len(inputs):
             raise ModelError(f"the model gives {len(outputs)} rows for {len(inputs)} inputs")
-        return _Pass(want, leaf, outputs, taps, layers)
+        return _Pass(want, leaf, outputs, taps, rule, layers)
 
     def _backward(self, done: _Pass, targets: Tensor, want: _Want, *, keep: bool) -> Answer:
         """Gradients of the score of ``targets``; with ``keep`` the graph stays, other targets may follow."""
@@ -285,12 +286,29 @@ class SharedProbe:
     def _gradients(self, done: _Pass, targets: Tensor, asked: dict[str, Tensor], keep: bool) -> dict[str, Tensor]:
         """D score / d tensor, for those that the score depends on."""
         with torch.inference_mode(False), torch.enable_grad():
-            total = self.target.score(done.outputs, _plain(targets)).sum()
-            if not total.requires_grad or not asked:
+            end, start = self._start(done, targets)
+            if not end.requires_grad or not asked:
                 return {}
             self.counts.backward += len(done.leaf)
-            found = torch.autograd.grad(total, list(asked.values()), retain_graph=keep, allow_unused=True)
+            found = torch.autograd.grad(end, list(asked.values()), start, retain_graph=keep, allow_unused=True)
         return {name: gradient for name, gradient in zip(asked, found, strict=True) if gradient is not None}
+
+    def _start(self, done: _Pass, targets: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Where the way back starts, and with what: with the score, or with the outputs' parts in it."""
+        if not done.rule.relevance:
+            return self.target.score(done.outputs, _plain(targets)).sum(), None
+        outputs = done.outputs.detach().requires_grad_()
+        score = self.target.score(outputs, _plain(targets))
+        if not score.requires_grad:
+            return score.sum(), None
+        (gradient,) = torch.autograd.grad(score.sum(), outputs)
+        parts, score = gradient * outputs.detach(), score.detach()
+        if ((parts.sum(1) - score).abs() > 1e-4 * parts.abs().sum(1)).any():
+            raise NotApplicable(
+                f"rule {done.rule.name!r} hands back what every output adds to the score; this score is no such sum, "
+                "one of logits is (of: logit)"
+            )
+        return done.outputs, parts
 
     def _copies(self, inputs: Tensor, targets: Tensor, number: int, edits: Edits) -> Tensor:
         """(n,): scores of one row's edited copies, as many in a pass as fit."""

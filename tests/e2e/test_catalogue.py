@@ -98,7 +98,14 @@ def test_show_json() -> None:
     assert code == 0
     shown = json.loads(out)
     assert (shown["kind"], shown["name"]) == ("method", "gradcam")
-    assert {p["name"]: p["default"] for p in shown["params"]} == {"layer": "last", "relu": True}
+    assert {p["name"]: p["default"] for p in shown["params"]} == {
+        "layer": ["last"],
+        "fuse": "mean",
+        "relu": True,
+        "normalise_gradients": False,
+        "start": 0.0,
+        "quantise": False,
+    }
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,11 @@ from xai_plugins.methods.deeplift import DeepLift
 from xai_plugins.methods.deeplift_shap import DeepLiftShap
 from xai_plugins.methods.excitation_backprop import EXCITATION, ExcitationBackprop
 from xai_plugins.methods.lrp import Lrp
+from xai_plugins.targets.contrast import Contrast
 from xai_plugins.targets.rank import Predicted
 
 from xai_framework.api import ModuleAdapter
-from xai_framework.core import ConfigError, Explainer, NotApplicable, Preprocess, XaiError
+from xai_framework.core import ConfigError, Explainer, NotApplicable, Preprocess, Target, XaiError
 from xai_framework.probe import SharedProbe
 from xai_framework.rng import NamedRng
 
@@ -452,3 +453,38 @@ def test_winners_are_a_probability_behind_sums_too(layer: str, add: Callable[[Te
     assert (raw >= 0).all()
     assert (raw.sum((1, 2, 3)) <= 1 + 1e-9).all()
     assert torch.equal(explain(ExcitationBackprop(layer=layer), model), raw.sum(1, keepdim=True))
+
+
+# where relevance starts
+
+
+def of(model: nn.Module, target: Target, targets: Tensor, method: Explainer | None = None) -> tuple[Tensor, Tensor]:
+    """The map and the score."""
+    probe = SharedProbe(ModuleAdapter(model, Preprocess()), target)
+    maps = (method or Lrp()).explain(probe, X, targets, NamedRng.of(0, "abc"))
+    return maps, probe.score(X, targets)
+
+
+SCORES = [{"of": "mean_logit"}, {"divide_by": 3.0}, {"scale_logits": "max"}]
+
+
+@pytest.mark.parametrize("options", SCORES, ids=str)
+def test_relevance_of_a_scaled_logit_is_scaled_as_the_score_is(options: dict[str, object]) -> None:
+    model = seeded(CONVOLUTIONAL[0])
+    plain, logit = of(model, Predicted(), TARGETS)
+    maps, score = of(model, Predicted(**options), TARGETS)  # type: ignore[arg-type]
+    close(maps, plain * (score / logit).view(-1, 1, 1, 1))
+
+
+def test_relevance_of_a_contrast_is_the_difference_of_both_classes() -> None:
+    model = seeded(CONVOLUTIONAL[0])
+    pairs = torch.tensor([[1, 0], [0, 2], [2, 2]])
+    (plus, _), (minus, _) = (of(model, Predicted(), pairs[:, i]) for i in (0, 1))
+    close(of(model, Contrast(), pairs)[0], plus - minus)
+    assert not of(model, Contrast(), pairs)[0][2].any()
+
+
+@pytest.mark.parametrize("score", ["probability", "log_probability", "cross_entropy"])
+def test_a_score_that_is_no_sum_over_outputs_is_refused(score: str) -> None:
+    with pytest.raises(NotApplicable, match="rule 'lrp' hands back what every output adds to the score"):
+        of(seeded(CONVOLUTIONAL[0]), Predicted(of=score), TARGETS)  # type: ignore[arg-type]

@@ -43,11 +43,11 @@ class Lrp(Explainer):
     """Relevance of every input value, (B,C,H,W), signed, in units of the score: the score handed back layer by layer.
 
     Equation 58 of Bach et al. and the rules of the composite: ``epsilon_plus_flat`` is epsilon for dense layers, z+ for
-    convolutions, flat for the first layer; ``epsilon_gamma_box`` takes gamma and z^B instead. It starts with the
-    score's gradient times the score, which for a logit is the logit. Batch norm is folded into the layer in front of it
-    (without one it passes relevance on), summands share in proportion to what they contribute, max pooling passes to
-    the winner. The sum over inputs is the score less what biases and epsilon absorb. Networks with other functions
-    than these are refused.
+    convolutions, flat for the first layer; ``epsilon_gamma_box`` takes gamma and z^B instead. It starts with what
+    every output adds to the score: the logit, or both logits of a contrast; a probability is no such sum and is
+    refused. Batch norm is folded into the layer in front of it (without one it passes relevance on), summands share in
+    proportion to what they contribute, max pooling passes to the winner. The sum over inputs is the score less what
+    biases and epsilon absorb. Networks with other functions than these are refused.
     """
 
     version: ClassVar[int] = 2  # 2: constants are shared alike however they are written; z^B asks for the input itself
@@ -69,24 +69,22 @@ class Lrp(Explainer):
             )
 
     def needs(self, about: Shape) -> tuple[Ask, ...]:
-        """One forward and one (longer) backward pass under the rule, and the score."""
-        return (Ask("score"), Ask("gradient", of="row", rule=self._rule(), backwards=1))
+        """One forward and one (longer) backward pass under the rule."""
+        return (Ask("gradient", of="row", rule=self._rule(), backwards=1),)
 
     def explain(self, probe: Probe, inputs: Tensor, targets: Tensor, rng: Rng) -> Tensor:
         """Relevance flows in place of the gradient."""
         low, high = (probe.baseline(name, inputs[:1])[:, :, :1, :1] for name in ("black", "white"))
         # row by row: quotients of small sums magnify the rounding by which batches of other sizes differ
         rows = zip(inputs.split(1), targets.split(1), strict=True)
-        relevance = [
-            probe.gradient(x, t, self._rule((x, low, high))) * probe.score(x, t).view(-1, 1, 1, 1) for x, t in rows
-        ]
+        relevance = [probe.gradient(x, t, self._rule((x, low, high))) for x, t in rows]
         return reduce_channels(torch.cat(relevance), self.reduce)
 
     def _rule(self, box: tuple[Tensor, Tensor, Tensor] | None = None) -> Rule:
         """``box`` is the input and its bounds (1,C,1,1); they follow from image and backbone."""
         values = {"epsilon": self.epsilon, "gamma": self.gamma, "alpha": self.alpha, "beta": self.beta}
         params = (("composite", self.composite), *values.items())
-        return Rule("lrp", params, make=lambda: Propagation(self._rules(box)).table(), passes=PASSES)
+        return Rule("lrp", params, make=lambda: Propagation(self._rules(box)).table(), passes=PASSES, relevance=True)
 
     def _rules(self, bounds: tuple[Tensor, Tensor, Tensor] | None) -> Rules:
         zplus, gamma = zplus_rule(), partial(gamma_rule, self.gamma)
