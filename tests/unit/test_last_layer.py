@@ -100,3 +100,69 @@ def test_no_trace(fails: bool) -> None:
     assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
     assert torch.equal(torch.random.get_rng_state(), state)
     assert all(p.requires_grad and p.grad is None for p in net.parameters())
+
+
+class Block(nn.Module):
+    """A transformer block on (B,N,C)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first, self.second = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attention = nn.MultiheadAttention(width, 2, batch_first=True)
+        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.first(x)
+        x = x + self.attention(y, y, y)[0]
+        return x + self.mlp(self.second(x))
+
+
+class Tokens(nn.Module):
+    """A vision transformer without an adapter of its own; ``extra`` tokens stand in front of 16 x 16 / 4 patches."""
+
+    def __init__(self, extra: int, pooled: bool = False) -> None:
+        super().__init__()
+        self.stem, self.extra, self.pooled = nn.Conv2d(3, 8, 4, 4), nn.Parameter(torch.randn(1, extra, 8)), pooled
+        self.blocks = nn.ModuleList(Block(8) for _ in range(3))
+        self.norm, self.head = nn.LayerNorm(8), nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = torch.cat([self.extra.expand(len(x), -1, -1), self.stem(x).flatten(2).transpose(1, 2)], 1)
+        for block in self.blocks:
+            tokens = block(tokens)
+        tokens = self.norm(tokens)
+        return self.head(tokens[:, self.extra.shape[1] :].mean(1) if self.pooled else tokens[:, 0])
+
+
+@pytest.mark.parametrize("side", [(16, 16), (16, 24), (24, 8)])
+@pytest.mark.parametrize(("extra", "pooled"), [(1, False), (5, False), (1, True), (0, True)])
+def test_the_last_norm_of_tokens_whose_patches_count(extra: int, pooled: bool, side: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    model = Tokens(extra, pooled).eval()
+    adapter = ModuleAdapter(model, Preprocess(crop=side))
+    layer = adapter.layer("last")
+    assert layer.name == ("norm" if pooled else "blocks.2.first")
+    rows, columns = side[0] // 4, side[1] // 4
+    tokens = torch.randn(2, extra + rows * columns, 8)
+    grid = layer.to_grid(tokens)
+    assert grid.shape == (2, 8, rows, columns)
+    assert torch.equal(grid[1, :, 1, 1], tokens[1, extra + columns + 1])
+    assert not any(m._forward_hooks for m in model.modules())
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_channels_last_are_told_by_the_norms_of_the_network() -> None:
+    class Last(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.norm, self.head = nn.Conv2d(3, 8, 4, 4), nn.LayerNorm(8), nn.Linear(8, 5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.norm(self.stem(x).permute(0, 2, 3, 1)).mean((1, 2)))
+
+    adapter = ModuleAdapter(Last().eval(), Preprocess(crop=(16, 24)))
+    layer, output = adapter.layer("last"), torch.randn(2, 4, 6, 8)
+    assert layer.name == "norm"
+    assert torch.equal(layer.to_grid(output), output.permute(0, 3, 1, 2))
+    stem = torch.randn(2, 8, 4, 6)
+    assert torch.equal(adapter.layer("stem").to_grid(stem), stem)

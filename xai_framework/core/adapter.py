@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from xai_framework.core.errors import LayerError, ModelError, did_you_mean
 from xai_framework.core.geometry import Geometry
+from xai_framework.core.grids import Layouts
 from xai_framework.core.plugin import Plugin
 from xai_framework.core.preprocess import Preprocess
 
@@ -130,8 +131,12 @@ class ModelAdapter(Plugin, ABC):
         return find_last_layer(self)
 
     def to_grid(self, name: str) -> Callable[[Tensor], Tensor]:
-        """How the output of module ``name`` becomes (B,C,h,w); override for token or channels-last layouts."""
-        return keep_grid
+        """How the output of module ``name`` becomes (B,C,h,w).
+
+        The default reads (B,C,h,w), (B,h,w,C) and tokens (B, class and registers + h*w, C) off the shape and the
+        network's layer norms. Override it for other layouts, or to be sure.
+        """
+        return self._layouts.grid
 
     def layer(self, name: str) -> Layer:
         """``last`` or a module path -> Layer. Raises LayerError with the nearest names."""
@@ -147,6 +152,10 @@ class ModelAdapter(Plugin, ABC):
     def _last(self) -> str:
         """Finding it may cost a forward pass; once is enough."""
         return self.last_layer()
+
+    @cached_property
+    def _layouts(self) -> Layouts:
+        return Layouts.of(self.model, self.preprocess.geometry((224, 224)).input_size)
 
     def with_model(self, model: nn.Module) -> Self:
         """The same adapter around other weights: a converted, folded or re-initialised copy."""
