@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -20,6 +21,7 @@ _PLUGINS = ("backbone", "dataset", "target", "method", "renderer", "experiment")
 def job_of(config: DictConfig, registry: Registry) -> Job:
     """Check every value of one composed configuration. Raises ConfigError naming the key."""
     experiment = config.hydra.runtime.choices.get("experiment") if "hydra" in config else None
+    typed = [str(o) for o in config.hydra.overrides.task] if "hydra" in config else []
     config = config.copy()
     with open_dict(config):
         config.pop("hydra", None)
@@ -37,6 +39,7 @@ def job_of(config: DictConfig, registry: Registry) -> Job:
     for key in values:
         if key not in _SETTINGS and key not in _PLUGINS:
             raise ConfigError(f"no setting {key!r}", where=key, fix=did_you_mean(key, [*_SETTINGS, *_PLUGINS]))
+    values = _of_the_chosen(values, typed, registry)
     settings = _settings(values, str(experiment) if experiment else None)
     return Job(
         **{kind: registry.check(kind, _present(values.get(kind), kind), kind) for kind in _PLUGINS[:3]},
@@ -45,6 +48,27 @@ def job_of(config: DictConfig, registry: Registry) -> Job:
         settings=settings,
         config_yaml=text,
     )
+
+
+def _of_the_chosen(values: Mapping[str, Any], typed: Sequence[str], registry: Registry) -> dict[str, Any]:
+    """Without the values that an experiment gives to another plugin than the one chosen in its place."""
+    given = {o.partition("=")[0].lstrip("+~") for o in typed}
+    kept = dict(values)
+    for kind in given.intersection(("backbone", "dataset", "target", "renderer", "method")):
+        section = kept.get(kind)
+        if not isinstance(section, Mapping):
+            continue
+        if kind == "method":
+            foreign = [k for k, v in section.items() if isinstance(v, Mapping) and "name" not in v]
+        else:
+            known = {"name", *(p.name for p in registry.schema(kind, str(section.get("name"))).params)}
+            foreign = [k for k in section if k not in known]
+        foreign = [k for k in foreign if not any(f"{g}.".startswith(f"{kind}.{k}.") for g in given)]
+        if foreign:
+            names = ", ".join(f"{kind}.{k}" for k in foreign)
+            print(f"left out, since {kind}= was given: {names}", file=sys.stderr)
+        kept[kind] = {k: v for k, v in section.items() if k not in foreign}
+    return kept
 
 
 def _present(value: object, kind: str) -> Mapping[str, Any]:
