@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from xai_framework.core.errors import StoreError
 from xai_framework.core.status import Status
 from xai_framework.store.block import NUMBERS, TEXTS, Key
+from xai_framework.store.foreign import guard
 from xai_framework.store.schema import SCHEMA, Grid, decode_texts
 
 _RERUN = "delete it and run again; only its rows are computed anew"
@@ -26,6 +28,7 @@ _MOST_DEFLATED = 1100
 _ALWAYS_FINE = 1 << 20
 """Bytes that a variable may claim without having them, as dimensions without coordinates do."""
 
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _DEFLATE = h5py.h5z.FILTER_DEFLATE
 _KNOWN_FILTERS = {h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_SHUFFLE, _DEFLATE}
 
@@ -87,9 +90,10 @@ class Maps:
 
     def damaged(self) -> list[str]:
         """Ids of the images whose maps fail their checksum."""
-        return [i for k, i in enumerate(self._file.ids) if not self._readable(k)]
+        return [i for k, i in enumerate(self._file.ids) if not self.whole(k)]
 
-    def _readable(self, index: int) -> bool:
+    def whole(self, index: int) -> bool:
+        """Whether map ``index`` passes its checksum."""
         try:
             self._data[index]
         except OSError:
@@ -104,11 +108,15 @@ class MapFile:
     """A shard or a merged file, opened for reading.
 
     ``columns`` hold one entry a row, ``attribution`` the maps, ``row(i)`` all of one row. Raises StoreError for what is
-    no such file, is damaged, claims more than it can hold, or reaches outside itself.
+    no such file, is damaged, claims more than it can hold, or reaches outside itself. A file that the store did not
+    write is first examined in another process (see :mod:`xai_framework.store.foreign`), unless ``examined``.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, examined: bool = False) -> None:
         self.path = Path(path)
+        _check_present(self.path)
+        if not examined:
+            guard(self.path)
         self._file = _opened(self.path)
         try:
             self._check()
@@ -251,20 +259,44 @@ class MapFile:
         return StoreError(what, where=str(self.path))
 
 
+def survey(path: Path) -> None:
+    """Read everything that a file holds, in every way it may be read later. Raises StoreError where it is refused.
+
+    Values that fail their checksum are no reason to refuse the others.
+    """
+    with MapFile(path, examined=True) as file:
+        for name in (*TEXTS, *NUMBERS):
+            with contextlib.suppress(StoreError):
+                file._column(name)
+        for i in range(len(file)):
+            with contextlib.suppress(StoreError):
+                file.chunk(i)
+            file.attribution.whole(i)
+
+
+def _check_present(path: Path) -> None:
+    """Raises StoreError where there is no such file, or where its first bytes already tell that it is none of ours."""
+    try:
+        if not path.is_file():
+            raise StoreError("no such file", where=str(path))
+        with path.open("rb") as file:
+            start = file.read(len(_SIGNATURE))
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise StoreError(f"cannot be read: {getattr(error, 'strerror', error)}", where=str(path)) from None
+    if start != _SIGNATURE:
+        raise StoreError("is no HDF5 file" if start else "is empty", where=str(path), fix=_RERUN)
+
+
 def _opened(path: Path) -> h5py.File:
     """Raises StoreError that says what is wrong with a file that is no readable HDF5."""
-    if not path.is_file():
-        raise StoreError("no such file", where=str(path))
     try:
         return h5py.File(path, "r")
     except OSError as error:
         text = str(error)
         reasons = {
             "truncated": "is truncated",
-            "signature not found": "is no HDF5 file" if path.stat().st_size else "is empty",
             "already open for": "was left open by a program that crashed",
             "unable to lock": "is locked by another program (if its disk knows no locks: HDF5_USE_FILE_LOCKING=FALSE)",
-            "Permission denied": "cannot be read: permission denied",
         }
         reason = next((said for mark, said in reasons.items() if mark in text), "is damaged")
         raise StoreError(reason, where=str(path), fix=_RERUN) from None

@@ -16,7 +16,9 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from xai_framework.core.errors import StoreError, did_you_mean
+from xai_framework.store import foreign
 from xai_framework.store.atomic import write_atomic
+from xai_framework.store.damage import damaged
 from xai_framework.store.identity import canonical
 from xai_framework.store.reader import MapFile, StoredRow
 
@@ -69,16 +71,25 @@ def read_run(folder: Path) -> dict[str, Any]:
 class StoredMaps:
     """The maps of one cell, read when asked for: ``maps[3]`` is (C,h,w); ``maps[:9]``, ``np.asarray(maps)`` (n,C,h,w).
 
-    ``facts`` say what the cell is: label, backbone, target, method, dataset.
+    ``facts`` say what the cell is: label, backbone, target, method, dataset. Raises StoreError for a file that is not
+    what the store wrote; ``examine`` reads it in a process of its own before, whatever its checksum says.
     """
 
-    def __init__(self, path: Path, facts: Mapping[str, Any]) -> None:
-        self.path, self.facts = path, dict(facts)
+    def __init__(self, path: Path, facts: Mapping[str, Any], *, examine: bool = False) -> None:
+        self.path, self.facts, self._examine = path, dict(facts), examine
 
     @cached_property
     def file(self) -> MapFile:
         """The open file."""
+        self._check()
         return MapFile(self.path)
+
+    def _check(self) -> None:
+        if self._examine and self.path.is_file():
+            foreign.examine(self.path)
+        # damage that HDF5 itself would not notice: metadata has no checksum of its own
+        if self.path.is_file() and foreign.sealed(self.path) is False:
+            raise damaged(self.path)
 
     def __len__(self) -> int:
         return len(self.file)
@@ -114,6 +125,7 @@ class StoredMaps:
             importlib.import_module("h5netcdf")  # xarray's engine for these files
         except ImportError:
             raise StoreError("xarray is not installed", fix='pip install "xai-framework[xarray]"') from None
+        self._check()
         with MapFile(self.path):  # refuses what reaches outside the file
             return xarray.open_dataset(self.path, engine="h5netcdf")
 
@@ -127,9 +139,9 @@ class Run(Mapping[str, StoredMaps]):
     With several backbones or targets the name is ``label @ backbone, target`` (``select`` finds them by part).
     """
 
-    def __init__(self, folder: Path, record: Mapping[str, Any], outputs: Path) -> None:
+    def __init__(self, folder: Path, record: Mapping[str, Any], outputs: Path, *, examine: bool = False) -> None:
         self.folder, self.record = folder, dict(record)
-        self.cells = [StoredMaps(outputs / c["file"], c) for c in record["cells"]]
+        self.cells = [StoredMaps(outputs / c["file"], c, examine=examine) for c in record["cells"]]
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -181,16 +193,21 @@ class Run(Mapping[str, StoredMaps]):
         return f"Run({self.folder.name!r}: {', '.join(self)})"
 
 
-def open_run(path: str | Path) -> Run:
-    """A study by its folder, its run.json, or a single result file (.h5). Raises StoreError where it is none."""
+def open_run(path: str | Path, *, examine: bool = False) -> Run:
+    """A study by its folder, its run.json, or a single result file (.h5). Raises StoreError where it is none.
+
+    ``examine=True`` is for a folder from somebody you do not trust: each file is first read in another process.
+    """
     path = Path(path)
     if path.is_file() and path.name != RECORD:
+        if examine:
+            foreign.examine(path)
         with MapFile(path) as file:
             cell = file.attributes.get("cell", "")
         facts = {"label": path.parent.name.removesuffix(f"-{cell[:12]}"), "id": cell, "file": path.name}
-        return Run(path, {"cells": [facts]}, path.parent)
+        return Run(path, {"cells": [facts]}, path.parent, examine=examine)
     folder = path.parent if path.name == RECORD else path
-    return Run(folder, read_run(folder), _outputs(folder))
+    return Run(folder, read_run(folder), _outputs(folder), examine=examine)
 
 
 def _outputs(folder: Path) -> Path:
