@@ -197,7 +197,7 @@ class _Reader:
         self._process: subprocess.Popen[str] | None = None
 
     def ask(self, path: Path) -> str:
-        """``ok``, ``refused``, ``died`` or ``late``."""
+        """``ok``, ``refused``, ``large`` (wants more memory than is allowed), ``died`` or ``late``."""
         process = self._process or self._start()
         assert process.stdin is not None
         assert process.stdout is not None
@@ -206,7 +206,7 @@ class _Reader:
         with selectors.DefaultSelector() as ready:
             ready.register(process.stdout, selectors.EVENT_READ)
             answer = process.stdout.readline().strip() if ready.select(LATE) else "late"
-        if answer in ("ok", "refused"):
+        if answer in ("ok", "refused", "large"):
             return answer
         self.close()
         return answer or "died"
@@ -231,8 +231,10 @@ def read_forever() -> None:
         try:
             survey(Path(line.strip()))
             answer = "ok"
-        except (StoreError, MemoryError):
+        except StoreError:
             answer = "refused"
+        except MemoryError:
+            answer = "large"
         print(answer, flush=True)
 
 
@@ -263,7 +265,7 @@ def _here(path: Path, answer: str) -> str:
             return "read"
         # what was refused is refused here too; what is fatal must not be parsed here, which the public reader sees to
         MapFile(path, examined=answer == "refused").close()
-    except (StoreError, MemoryError):
+    except StoreError:
         return "refused"
     return f"opened what was {answer}"
 
@@ -285,7 +287,7 @@ def main() -> None:
         found = fuzz(write_mutants(Path(folder), args.files, args.seed))
     counts = found["counts"]
     print(f"{args.files} mutated files in {time.monotonic() - start:.0f} s")
-    print(f"examiner: {counts.get('ok', 0)} ok, {counts.get('refused', 0)} refused, ", end="")
+    print(f"examiner: {counts.get('ok', 0)} ok, {counts.get('refused', 0) + counts.get('large', 0)} refused, ", end="")
     print(f"{counts.get('died', 0)} died, {counts.get('late', 0)} timed out")
     print("parent: " + ", ".join(f"{n} {k.removeprefix('parent: ')}" for k, n in counts.items() if "parent" in k))
     print("\n".join(found["fatal"]))

@@ -465,8 +465,37 @@ def _foreign_filter(file: h5py.File) -> None:
     file.create_dataset("score", data=np.zeros(3, "<f4"), compression="lzf")
 
 
+def _zfp(file: h5py.File) -> None:
+    del file["score"]
+    settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    settings.set_chunk((3,))
+    settings.set_filter(32013, h5py.h5z.FLAG_OPTIONAL, (1, 2, 3))
+    h5py.h5d.create(file.id, b"score", h5py.h5t.IEEE_F32LE, h5py.h5s.create_simple((3,)), settings)
+
+
+def _huge_chunks(file: h5py.File) -> None:
+    del file["score"]
+    file.create_dataset("score", (3,), "<f4", chunks=(1 << 28,), maxshape=(None,))
+
+
 def _newer(file: h5py.File) -> None:
     file.attrs["schema"] = "xai-maps/2"
+
+
+def _older(file: h5py.File) -> None:
+    file.attrs["schema"] = "xai-maps/0"
+
+
+def _strange_schema(file: h5py.File) -> None:
+    file.attrs["schema"] = np.arange(3)
+
+
+def _text_list(file: h5py.File) -> None:
+    file.attrs["note"] = ["a", "b"]
+
+
+def _no_cell(file: h5py.File) -> None:
+    del file.attrs["cell"], file.attrs["identity"]
 
 
 def _no_schema(file: h5py.File) -> None:
@@ -496,6 +525,18 @@ def _strange_status(file: h5py.File) -> None:
     file["status"][1] = 77
 
 
+def _negative_size(file: h5py.File) -> None:
+    file["image_size"][1] = -1, 5
+
+
+def _giant_input(file: h5py.File) -> None:
+    file["input_size"][1] = 1 << 20, 1 << 20
+
+
+def _endless_view(file: h5py.File) -> None:
+    file["view"][2] = 0, 0, np.inf, 1
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -510,14 +551,23 @@ def _strange_status(file: h5py.File) -> None:
         (_huge, "'attribution' claims 13194139533312 bytes, the file has"),
         (_huge_deflated, "'attribution' claims 13194139533312 bytes, the file has"),
         (_huge_other, "'extra' claims 1099511627776 bytes"),
-        (_foreign_filter, "'score' is stored with filter"),
-        (_newer, "has schema 'xai-maps/2'; this version reads 'xai-maps/1'"),
+        (_foreign_filter, "'score' is stored with filter lzf, this version reads none but gzip"),
+        (_zfp, "is stored with filter zfp, this version reads none but gzip; where that filter is installed (in"),
+        (_huge_chunks, "'score' claims 1073741824 bytes"),
+        (_newer, "has schema 'xai-maps/2'; this version reads 'xai-maps/1'; install a newer xai-framework"),
+        (_older, "has schema 'xai-maps/0'; this version reads 'xai-maps/1'; run again"),
+        (_strange_schema, "has schema '[0 1 2]'"),
+        (_text_list, "attribute 'note' is a list of objects; refused"),
+        (_no_cell, "lacks the attributes cell, identity"),
         (_no_schema, "is no result file"),
         (_lacking, "lacks score, view"),
         (_other_type, "'score' is float64"),
         (_other_length, "expected characters of 3 rows"),
         (_other_maps, "'attribution' is float32"),
         (_strange_status, "'status' holds values that mean nothing"),
+        (_negative_size, "'image_size' holds values that mean nothing"),
+        (_giant_input, "'input_size' holds values that mean nothing"),
+        (_endless_view, "'view' holds values that mean nothing"),
     ],
 )
 def test_what_is_not_ours_is_refused(merged: Path, change: object, message: str) -> None:
@@ -528,6 +578,19 @@ def test_what_is_not_ours_is_refused(merged: Path, change: object, message: str)
         file.row(1)
     assert message in str(caught.value)
     assert str(merged) in str(caught.value)
+
+
+def test_a_giant_attribute_is_refused(tmp_path: Path) -> None:
+    """Only files of HDF5's newest form can have one."""
+    path = tmp_path / "a.h5"
+    sound = io.BytesIO(shard_bytes(make_block([0]), {"cell": "", "identity": ""}))
+    with h5py.File(sound) as old, h5py.File(path, "w", libver="latest") as new:
+        for name in old:
+            old.copy(name, new)
+        new.attrs.update(dict(old.attrs))
+        new.attrs["note"] = np.zeros(1 << 25, "i1")
+    with pytest.raises(StoreError, match="attribute 'note' claims 33554432 bytes; refused"):
+        MapFile(path)
 
 
 def _made_with(**how: str) -> bytes:

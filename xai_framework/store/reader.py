@@ -28,6 +28,16 @@ _MOST_DEFLATED = 1100
 _ALWAYS_FINE = 1 << 20
 """Bytes that a variable may claim without having them, as dimensions without coordinates do."""
 
+_LONGEST_ATTRIBUTE = 16 << 20
+"""Bytes; the longest is the configuration."""
+
+_MOST_PIXELS = 1 << 28
+"""No photograph or input is larger; a file that says so would have a page make one."""
+
+_FILTERS = {h5py.h5z.FILTER_LZF: "lzf", h5py.h5z.FILTER_SZIP: "szip", 32001: "blosc", 32004: "lz4", 32008: "bitshuffle"}
+_FILTERS |= {32013: "zfp", 32015: "zstd", 32017: "sz", 32026: "blosc2", 307: "bzip2"}
+"""Filters that others write; all but lzf and szip come with the package hdf5plugin."""
+
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _DEFLATE = h5py.h5z.FILTER_DEFLATE
 _KNOWN_FILTERS = {h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_SHUFFLE, _DEFLATE}
@@ -119,8 +129,8 @@ class MapFile:
             guard(self.path)
         self._file = _opened(self.path)
         try:
+            self.attributes: dict[str, str] = self._attributes()
             self._check()
-            self.attributes: dict[str, str] = {k: str(v) for k, v in self._file.attrs.items()}
         except StoreError:
             self._file.close()
             raise
@@ -206,15 +216,39 @@ class MapFile:
             values = self._file[name][...]
         except (OSError, RuntimeError):
             raise StoreError(f"{name!r} is damaged", where=str(self.path), fix=_RERUN) from None
-        if name == "status" and not np.isin(values, [int(s) for s in Status]).all():
-            raise self._refused("'status' holds values that mean nothing")
+        if not _meaningful(name, values):
+            raise self._refused(f"{name!r} holds values that mean nothing")
         return decode_texts(values) if name in TEXTS else values
 
-    def _check(self) -> None:
-        schema = self._file.attrs.get("schema")
+    def _attributes(self) -> dict[str, str]:
+        """Everything said of the whole file; each text is bounded before it is read."""
+        found = {}
+        for name in self._file.attrs:
+            kept = self._file.attrs.get_id(name)
+            size = math.prod(kept.shape) * kept.dtype.itemsize
+            if size > _LONGEST_ATTRIBUTE:
+                raise self._refused(f"attribute {name[:40]!r} claims {size} bytes; refused")
+            if kept.dtype.hasobject and kept.shape:  # a list may name one long text a million times
+                raise self._refused(f"attribute {name[:40]!r} is a list of objects; refused")
+            found[name] = str(self._file.attrs[name])
+        return found
+
+    def _check_schema(self) -> None:
+        schema = self.attributes.get("schema")
+        if schema is None:
+            raise self._refused(f"is no result file; this version reads {SCHEMA!r}")
         if schema != SCHEMA:
-            what = f"has schema {str(schema)[:40]!r}" if schema is not None else "is no result file"
-            raise self._refused(f"{what}; this version reads {SCHEMA!r}")
+            kind, _, number = schema.partition("/")
+            ours, _, latest = SCHEMA.partition("/")
+            newer = kind == ours and number.isdecimal() and int(number[:9]) > int(latest)
+            fix = "install a newer xai-framework" if newer else "run again to make it anew"
+            said = f"has schema {schema[:40]!r}; this version reads {SCHEMA!r}"
+            raise StoreError(said, where=str(self.path), fix=fix)
+
+    def _check(self) -> None:
+        self._check_schema()
+        if missing := {"cell", "identity"} - self.attributes.keys():
+            raise self._refused(f"lacks the attributes {', '.join(sorted(missing))}")
         missing = {"attribution", *TEXTS, *NUMBERS} - set(self._file)
         if missing:
             raise self._refused(f"lacks {', '.join(sorted(missing))}")
@@ -236,8 +270,8 @@ class MapFile:
         settings = data.id.get_create_plist()
         filters = {settings.get_filter(k)[0] for k in range(settings.get_nfilters())}
         if foreign := filters - _KNOWN_FILTERS:
-            raise self._refused(f"{name!r} is stored with filter {sorted(foreign)}, this version reads none but gzip")
-        claimed = math.prod(data.shape) * data.dtype.itemsize
+            raise self._unreadable(name, min(foreign))
+        claimed = max(math.prod(data.shape), math.prod(data.chunks or ())) * data.dtype.itemsize
         if claimed > max(_ALWAYS_FINE, size * (_MOST_DEFLATED if _DEFLATE in filters else 1)):
             raise self._refused(f"{name!r} claims {claimed} bytes, the file has {size}; refused")
 
@@ -255,8 +289,29 @@ class MapFile:
             if data.ndim != 2 or data.shape[0] != rows or data.dtype != np.dtype("S1") or 0 in data.shape:
                 raise self._refused(f"{name!r} is {data.dtype} {data.shape}, expected characters of {rows} rows")
 
+    def _unreadable(self, name: str, foreign: int) -> StoreError:
+        """How to come by a variable that is stored with another filter than ours."""
+        known = _FILTERS.get(foreign)
+        package = " (in Python: import hdf5plugin)" if known not in (None, "lzf", "szip") else ""
+        return StoreError(
+            f"{name!r} is stored with filter {known or foreign}, this version reads none but gzip",
+            where=str(self.path),
+            fix=f"where that filter is installed{package}, repack the file: h5repack -f GZIP=1 IN OUT",
+        )
+
     def _refused(self, what: str) -> StoreError:
         return StoreError(what, where=str(self.path))
+
+
+def _meaningful(name: str, values: NDArray[Any]) -> bool:
+    """Whether numbers are such as a run can have stored, so that no one who uses them must ask."""
+    if name == "status":
+        return bool(np.isin(values, [int(s) for s in Status]).all())
+    if name in ("image_size", "input_size"):
+        return bool((values >= 0).all() and (values.prod(axis=1, dtype=np.float64) <= _MOST_PIXELS).all())
+    if name == "view":
+        return bool((np.isnan(values) | (abs(values) <= _MOST_PIXELS)).all())
+    return True
 
 
 def survey(path: Path) -> None:
