@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, RangeSweep, ValueType
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from xai_framework.core.errors import ConfigError, did_you_mean
 from xai_framework.registry import Registry
+from xai_framework.spec.files import check_files
 from xai_framework.spec.nodes import GROUPS
+from xai_framework.spec.problems import explained, unclosed
 
 CONFIG_MODULE, CONFIG_NAME = "xai_framework.conf", "config"
-LARGEST_CONFIG = 1 << 20
+MOST_COMBINATIONS = 10_000
 _FREE = ("mode", "sweeper.params", "runtime", "overrides", "job", "env")
 
 
@@ -31,18 +32,22 @@ def preflight(arguments: Sequence[str], multirun: bool, registry: Registry) -> l
     Raises ConfigError. Nothing a user's file names is executed here or, after this, by Hydra.
     """
     overrides = [_parsed(a) for a in arguments]
-    _check_files()
+    check_files()
     with _composer():
         options = {g: _options(g) for g in (*GROUPS, "experiment")}
         overrides = [_respelled(o, options, registry) for o in overrides]
-        for o in overrides:
-            _check_shape(o, multirun)
-            _check_choice(o, options, registry)
+        _check_all(overrides, multirun, options, registry)
         _check_repeated(overrides)
         rewritten = _nested_spelled_out(overrides, registry)
         first = [_first_choice(o) for o in rewritten]
-        for chosen in _each_experiment(rewritten, first):
-            _check_composed(chosen, rewritten)
+        for chosen in _each_choice(rewritten, first, "experiment"):
+            config = _check_composed(chosen, rewritten)
+            swept = [_respelled(o, options, registry) for o in _swept_by(config, rewritten)]
+            _check_all(swept, True, options, registry)
+            first_of_all = [*chosen, *map(_first_choice, swept)]
+            if swept:
+                composed(first_of_all)
+            _check_sweep([*rewritten, *swept], first_of_all)
     return [str(o.input_line) for o in rewritten]
 
 
@@ -64,7 +69,10 @@ def _parsed(argument: str) -> Override:
     try:
         parsed: Override = OverridesParser.create().parse_override(argument)
     except HydraException as error:
-        raise ConfigError(_first_line(error), where=argument, fix=_spelling(argument)) from None
+        what = unclosed(argument) or _first_line(error)
+        raise ConfigError(what, where=argument or "''", fix=_spelling(argument)) from None
+    except RecursionError:
+        raise ConfigError("is nested too deep", where=argument[:60]) from None
     if parsed.value() is None and argument.endswith("="):
         raise ConfigError("no value behind '='", where=argument, fix="give a value, or null for none")
     return parsed
@@ -74,6 +82,10 @@ def _spelling(argument: str) -> str:
     key, _, value = argument.partition("=")
     if not value:
         return "expected key=value"
+    if not re.fullmatch(r"[+~]*[^\W\d][\w./-]*(@[^\W\d][\w.-]*)?", key) or re.search(r"[.@]\d", key):
+        return "a key, and a label behind '@', is made of letters, digits and '_' and starts with a letter"
+    if value.startswith("[") and not value.endswith("]"):
+        return f"a list is written without spaces, or all of it in quotes: '{key}=[a, b]'"
     quoted = value.replace("\\", "\\\\").replace('"', '\\"')
     return f"a value with quotes, commas, '=', brackets or spaces is written '{key}=\"{quoted}\"'"
 
@@ -98,7 +110,17 @@ def _respelled(o: Override, options: dict[str, list[str]], registry: Registry) -
     return o if rewritten == str(o.input_line) else _parsed(rewritten)
 
 
+def _check_all(
+    overrides: Sequence[Override], multirun: bool, options: dict[str, list[str]], registry: Registry
+) -> None:
+    for o in overrides:
+        _check_shape(o, multirun)
+        _check_choice(o, options, registry)
+
+
 def _check_shape(o: Override, multirun: bool) -> None:
+    if o.value_type in (ValueType.INTERVAL_SWEEP, ValueType.GLOB_CHOICE_SWEEP):
+        raise ConfigError("names no values", where=str(o.input_line), fix="name them: a,b,c or range(1,4)")
     if o.is_sweep_override() and not multirun:
         key, value = str(o.key_or_group), str(o.input_line).partition("=")[2]
         fix = f"use {key}=[{value}] for several at once, or -m to sweep" if key == "method" else "add -m to sweep"
@@ -176,17 +198,50 @@ def _first_choice(o: Override) -> str:
     return f"{o.get_key_element()}={next(iter(o.sweep_string_iterator()))}"
 
 
-def _each_experiment(overrides: Sequence[Override], first: list[str]) -> Iterator[list[str]]:
-    """The overrides with every experiment that a sweep names, so that each is checked."""
-    for o in overrides:
-        if str(o.key_or_group) == "experiment" and o.is_sweep_override():
+def _each_choice(overrides: Sequence[Override], first: list[str], group: str) -> Iterator[list[str]]:
+    """The overrides with each choice from ``group`` that a sweep names, so that each is checked."""
+    for place, o in enumerate(overrides):
+        if str(o.key_or_group) == group and o.is_sweep_override():
             for choice in o.sweep_string_iterator():
-                yield [f"experiment={choice}" if f.startswith("experiment=") else f for f in first]
+                yield [*first[:place], f"{o.get_key_element()}={choice}", *first[place + 1 :]]
             return
     yield first
 
 
-def _check_composed(chosen: list[str], overrides: Sequence[Override]) -> None:
+def _swept_by(config: DictConfig, overrides: Sequence[Override]) -> list[Override]:
+    """What an experiment sweeps by itself, where the command line does not say otherwise."""
+    swept = OmegaConf.to_container(config.hydra.sweeper, resolve=False)
+    given = {o.get_key_element() for o in overrides}
+    params = swept.get("params") if isinstance(swept, dict) else None
+    return [o for k, v in (params or {}).items() if (o := _parsed(f"{k}={v}")).get_key_element() not in given]
+
+
+def _check_sweep(overrides: Sequence[Override], first: list[str]) -> None:
+    """The sweep's size, then each choice from a group, as it may lack what the others have."""
+    count = math.prod(_size(o) for o in overrides)
+    if count > MOST_COMBINATIONS:
+        large = max(overrides, key=_size)
+        raise ConfigError(
+            f"{count} combinations, more than {MOST_COMBINATIONS}", where=str(large.input_line), fix="sweep fewer"
+        )
+    for group in GROUPS:
+        choices = list(_each_choice(overrides, first, group))
+        for chosen in choices if len(choices) > 1 else ():
+            composed(chosen)
+
+
+def _size(o: Override) -> int:
+    """Number of values; a range is not counted out."""
+    if not o.is_sweep_override():
+        return 1
+    value = o.value()
+    if isinstance(value, RangeSweep):
+        start, stop, step = (float(v) for v in (value.start or 0, value.stop or 0, value.step or 1))
+        return max(0, math.ceil((stop - start) / step))
+    return sum(1 for _ in o.sweep_iterator())
+
+
+def _check_composed(chosen: list[str], overrides: Sequence[Override]) -> DictConfig:
     groups = [c for c, o in zip(chosen, overrides, strict=True) if _selects(o) or c.startswith(("hydra", "+", "~"))]
     base = composed(groups)
     for c, o in zip(chosen, overrides, strict=True):
@@ -196,6 +251,7 @@ def _check_composed(chosen: list[str], overrides: Sequence[Override]) -> None:
     typed = composed([c for c, o in zip(chosen, overrides, strict=True) if str(o.key_or_group).startswith("hydra")])
     _check_hydra(config, typed)
     _refuse_targets(config)
+    return config
 
 
 def _selects(o: Override) -> bool:
@@ -206,12 +262,9 @@ def composed(overrides: Sequence[str]) -> DictConfig:
     """The configuration with Hydra's own node, or ConfigError."""
     try:
         return compose(CONFIG_NAME, overrides=list(overrides), return_hydra_config=True)
-    except yaml.YAMLError as error:
-        raise ConfigError(_first_line(error), where="YAML", fix="mend the file at that line") from None
-    except (HydraException, OmegaConfBaseException, OSError, ValueError) as error:
-        text = _first_line(error)
-        key = text.split("'")[1] if "'" in text else ""
-        raise ConfigError(text, where=key) from None
+    except Exception as error:  # Hydra raises almost anything for what a user may write
+        chosen = next((o for o in overrides if o.lstrip("+").startswith("experiment=")), "")
+        raise explained(error, where=chosen) from None
 
 
 def _check_key(key: str, base: DictConfig, written: str) -> None:
@@ -261,33 +314,6 @@ def _flat(value: object, prefix: str = "") -> dict[str, object]:
     if isinstance(value, list) and value:
         return {k: v for i, inner in enumerate(value) for k, v in _flat(inner, f"{prefix}{i}.").items()}
     return {prefix.rstrip("."): value}
-
-
-def _check_files() -> None:
-    """The user's own ./conf: YAML that can be read, of bearable size, without tags that make objects."""
-    for file in sorted(Path("conf").rglob("*.yaml")) if Path("conf").is_dir() else []:
-        if file.stat().st_size > LARGEST_CONFIG:
-            raise ConfigError(f"has more than {LARGEST_CONFIG} bytes", where=str(file))
-        text = file.read_text("utf-8", errors="replace")
-        try:
-            for event in yaml.parse(text, Loader=yaml.SafeLoader):
-                tag = getattr(event, "tag", None)
-                if tag and "python" in tag:
-                    raise ConfigError(f"tag {tag} is not allowed", where=_spot(file, event.start_mark))
-                if isinstance(event, yaml.ScalarEvent) and event.value == "_target_":
-                    raise ConfigError(
-                        "_target_ is not allowed",
-                        where=_spot(file, event.start_mark),
-                        fix="register a plugin and give its name",
-                    )
-        except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            line = text.splitlines()[mark.line].strip() if mark and mark.line < len(text.splitlines()) else ""
-            raise ConfigError(f"{error.problem}: {line!r}", where=_spot(file, mark), fix="mend the YAML") from None
-
-
-def _spot(file: Path, mark: Any) -> str:  # noqa: ANN401 - yaml.Mark
-    return f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else str(file)
 
 
 def _first_line(error: BaseException) -> str:

@@ -13,6 +13,7 @@ from xai_framework.core.errors import ConfigError, did_you_mean
 from xai_framework.core.params import params_of
 from xai_framework.registry import Registry
 from xai_framework.spec.job import Job, Settings
+from xai_framework.spec.problems import explained
 
 _SETTINGS = {p.name: p for p in params_of(Settings)}
 _PLUGINS = ("backbone", "dataset", "target", "method", "renderer", "experiment")
@@ -21,7 +22,8 @@ _PLUGINS = ("backbone", "dataset", "target", "method", "renderer", "experiment")
 def job_of(config: DictConfig, registry: Registry) -> Job:
     """Check every value of one composed configuration. Raises ConfigError naming the key."""
     experiment = config.hydra.runtime.choices.get("experiment") if "hydra" in config else None
-    typed = [str(o) for o in config.hydra.overrides.task] if "hydra" in config else []
+    # unresolved: only keys are asked of them, and a value may name a secret of the environment
+    typed = _typed(config)
     config = config.copy()
     with open_dict(config):
         config.pop("hydra", None)
@@ -29,7 +31,7 @@ def job_of(config: DictConfig, registry: Registry) -> Job:
     try:
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=False)
     except OmegaConfBaseException as error:
-        raise ConfigError(str(error).splitlines()[0], where=str(error.full_key or "")) from None
+        raise explained(error, config) from None
     if not isinstance(plain, dict):
         raise ConfigError("the configuration is no mapping")
     values = {str(k): v for k, v in plain.items()}
@@ -48,6 +50,12 @@ def job_of(config: DictConfig, registry: Registry) -> Job:
         settings=settings,
         config_yaml=text,
     )
+
+
+def _typed(config: DictConfig) -> list[str]:
+    """The overrides of the command line as they were typed."""
+    typed = OmegaConf.to_container(config.hydra.overrides.task, resolve=False) if "hydra" in config else []
+    return [str(o) for o in typed] if isinstance(typed, list) else []
 
 
 def _of_the_chosen(values: Mapping[str, Any], typed: Sequence[str], registry: Registry) -> dict[str, Any]:
