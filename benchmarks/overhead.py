@@ -17,9 +17,10 @@ import torch
 from torch import nn
 
 from xai_framework.api import ModuleAdapter, _Given
+from xai_framework.attempt import Task
 from xai_framework.core import Preprocess
 from xai_framework.core.dataset import Item
-from xai_framework.engine import Engine, Task
+from xai_framework.engine import Engine
 from xai_framework.registry import Registry
 from xai_framework.store import Store
 

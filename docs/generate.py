@@ -86,7 +86,7 @@ def pages() -> dict[str, str]:
     registry = Registry()
     methods = "\n".join(section(s) for s in registry.schemas("method"))
     others = []
-    for kind in ("backbone", "dataset", "target", "renderer"):
+    for kind in ("backbone", "dataset", "target", "renderer", "executor"):
         others.append(f"# {kind.capitalize()}s\n\n" + "\n".join(section(s) for s in registry.schemas(kind)))
     note = "Made by `python docs/generate.py` from the plugins themselves.\n\n"
     return {

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
+from xai_framework.attempt import Task
 from xai_framework.core.adapter import ModelAdapter
 from xai_framework.core.dataset import Dataset, Item
 from xai_framework.core.errors import ConfigError
@@ -26,7 +27,7 @@ from xai_framework.core.renderer import Renderer, Scale
 from xai_framework.core.sheet import sheet
 from xai_framework.core.status import Status
 from xai_framework.core.target import Target
-from xai_framework.engine import Engine, Task
+from xai_framework.engine import Engine
 from xai_framework.registry import Registry
 from xai_framework.space import in_space
 from xai_framework.store import Block

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,40 +16,35 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import xai_framework
+from xai_framework.attempt import Attempts, Batch, Task, out_of_memory, release_memory
 from xai_framework.core.adapter import ModelAdapter, Prepared
 from xai_framework.core.dataset import Dataset, Row
-from xai_framework.core.errors import ImageError, ModelError, NotApplicable, PluginError, TargetError, does_not_run
-from xai_framework.core.explainer import CLEAN, Ask, Explainer, Sampled, Shape
+from xai_framework.core.errors import ImageError, ModelError, TargetError, XaiError, does_not_run
+from xai_framework.core.explainer import CLEAN, Ask, Shape
+from xai_framework.core.status import Status
 from xai_framework.core.target import About, Target
 from xai_framework.guard import Guard
 from xai_framework.handout import Handouts
 from xai_framework.probe import Counts, SharedProbe
 from xai_framework.records import BatchFacts, CellRows
 from xai_framework.rng import NamedRng
-from xai_framework.store import Block
+from xai_framework.stop import Interrupted, Stop
 
-Maps = Tensor | Exception
-
-_NOTHING = PluginError("returned NoneType, expected a tensor (batch, channels, height, width)")
-
-
-class Sink(Protocol):
-    """Where the rows of one cell go; a CellStore, or memory."""
-
-    def write(self, block: Block, attributes: dict[str, str], volatile: dict[str, Any]) -> object:
-        """Take in one unit's rows."""
-        ...
+Taken = dict[Task, tuple[BatchFacts, Sequence[NDArray[np.float32] | Exception]]]
+"""What one micro-batch gave each task."""
 
 
-@dataclass(frozen=True, eq=False)
-class Task:
-    """One cell ready to run."""
+@dataclass(frozen=True)
+class Ran:
+    """What running a unit came to: rows that were stored for each task, and of all maps how many failed.
 
-    label: str
-    method: Explainer
-    target: Target
-    store: Sink
-    attributes: dict[str, str] = field(default_factory=dict)
+    ``complete`` is False where it was asked to stop: then the micro-batches that were finished are stored.
+    """
+
+    rows: int
+    maps: int
+    failed: int
+    complete: bool
 
 
 def rows_per_pass(shape: Sequence[int]) -> int:
@@ -79,11 +74,16 @@ class Engine:
         seed: int = 0,
         device: str = "cpu",
         batch: int | None = None,
+        stop: Stop | None = None,
+        tell: Callable[[dict[str, Any]], None] = lambda _event: None,
     ) -> None:
-        """``chooser``: the backbone whose outputs choose the targets, where it is not the explained one."""
+        """``chooser``: the backbone whose outputs choose the targets, where it is not the explained one. ``stop`` says
+        when to stop at the next safe point, ``tell`` is told what happens on the way.
+        """
+        self.stop, self.tell = stop or Stop(), tell
         self.adapter, self.dataset, self.rows, self.seed = adapter, dataset, rows, seed
         self.chooser = chooser or adapter
-        self.counts = Counts()
+        self.counts = Counts(before_pass=self.stop.check)
         self.references: dict[str, Tensor] = {}
         parameter = next(adapter.model.parameters(), None)
         self.dtype = parameter.dtype if parameter is not None else torch.float32
@@ -92,7 +92,8 @@ class Engine:
         self.chooser.model.to(self.device)
         self.input_shape = (adapter.preprocess.channels, *adapter.preprocess.geometry((224, 224)).input_size)
         self.batch = batch or rows_per_pass(self.input_shape)
-        self.guard = Guard(adapter.model)
+        self.chunk = self.batch
+        self.attempts = Attempts(Guard(adapter.model), tell)
         self._check(tasks)
 
     def _check(self, tasks: Sequence[Task]) -> None:
@@ -121,14 +122,29 @@ class Engine:
             probe = SharedProbe(self.adapter, tasks[0].target)
             probe.layers(blank, torch.zeros(1, dtype=torch.int64, device=self.device), layers, grads=False)
 
-    def run(self, rows: Sequence[int], tasks: Sequence[Task]) -> None:
-        """Compute ``rows`` of all ``tasks`` and store one shard each."""
+    def run(self, rows: Sequence[int], tasks: Sequence[Task]) -> Ran:
+        """Compute ``rows`` of all ``tasks`` and store one shard each.
+
+        Asked to stop, it stores the micro-batches that are finished.
+        """
         start = time.monotonic()
-        collected = {id(t): CellRows() for t in tasks}
-        for first in range(0, len(rows), self.batch):
-            self._batch([self.rows[i] for i in rows[first : first + self.batch]], rows[first:], tasks, collected)
+        collected = {t: CellRows() for t in tasks}
+        done = 0
+        with contextlib.suppress(Interrupted):  # raised by the probe where a micro-batch takes too long to wait for
+            for first in range(0, len(rows), self.batch):
+                if self.stop.asked:
+                    break
+                taken = self._with_memory([self.rows[i] for i in rows[first : first + self.batch]], rows[first:], tasks)
+                for task, (facts, maps) in taken.items():
+                    collected[task].add(facts, maps)
+                done = min(len(rows), first + self.batch)
+        failed = self._store(collected, time.monotonic() - start) if done else 0
+        return Ran(done, done * len(tasks), failed, done == len(rows))
+
+    def _store(self, collected: Mapping[Task, CellRows], seconds: float) -> int:
+        """One shard for each task; returns how many maps failed."""
         volatile = {
-            "seconds": time.monotonic() - start,
+            "seconds": seconds,
             "host": platform.node(),
             "device": str(self.device),
             "threads": torch.get_num_threads(),
@@ -136,17 +152,33 @@ class Engine:
             "torch": torch.__version__,
             "xai_framework": xai_framework.__version__,
         }
-        for task in tasks:
-            task.store.write(collected[id(task)].block(), task.attributes, volatile)
+        failed = 0
+        for task, found in collected.items():
+            block = found.block()
+            failed += int((block.status == Status.failed).sum())
+            less = self.attempts.limits.get(task.label) or (self.chunk if self.chunk < self.batch else None)
+            # marked, since sums in passes of other sizes are the same up to rounding only
+            halved = {"rows_in_a_pass": str(less)} if less else {}
+            task.store.write(block, {**task.attributes, **halved}, volatile)
+        return failed
 
-    def _batch(
-        self, rows: Sequence[Row], indices: Sequence[int], tasks: Sequence[Task], collected: dict[int, CellRows]
-    ) -> None:
+    def _with_memory(self, rows: Sequence[Row], indices: Sequence[int], tasks: Sequence[Task]) -> Taken:
+        """One micro-batch, in smaller passes where memory runs out outside of any method."""
+        while True:
+            try:
+                return self._batch(rows, indices, tasks)
+            except (MemoryError, RuntimeError) as error:
+                if not out_of_memory(error) or self.chunk == 1:
+                    raise
+            release_memory()
+            self.chunk = max(1, self.chunk // 2)
+            self.tell({"event": "out_of_memory", "rows_in_a_pass": self.chunk})
+
+    def _batch(self, rows: Sequence[Row], indices: Sequence[int], tasks: Sequence[Task]) -> Taken:
         """One micro-batch: every target once, its methods together."""
         prepared = [self._prepare(i, row) for i, row in zip(indices, rows, strict=False)]
         if not any(isinstance(p, Prepared) for p in prepared):
-            self._nothing_readable(rows, prepared, tasks, collected)
-            return
+            return self._nothing_readable(rows, prepared, tasks)
         shape = next((tuple(p.inputs.shape) for p in prepared if isinstance(p, Prepared)), self.input_shape)
         prepared = [_same_size(p, shape) for p in prepared]
         # an unreadable picture keeps a blank slot, so that its neighbours' batch stays the same
@@ -157,11 +189,12 @@ class Engine:
         handouts.keep(inputs, CLEAN)
         rng = NamedRng.of(self.seed, [r.id for r in rows], handouts)
         asks = _united([a for t in tasks for a in t.method.needs(_shape_of(inputs))])
+        taken: Taken = {}
         for target in {id(t.target): t.target for t in tasks}.values():
             probe = SharedProbe(
                 self.adapter,
                 target,
-                chunk=self.batch,
+                chunk=self.chunk,
                 handouts=handouts,
                 asks=asks,
                 references=self.references,
@@ -174,27 +207,22 @@ class Engine:
             mine = [t for t in tasks if t.target is target]
             if len(unknown) == len(rows):  # placeholders of no known shape: there is nothing to score or explain
                 facts.judge(probe.outputs(inputs), targets, torch.zeros(len(rows)), unknown)
-                for task in mine:
-                    collected[id(task)].add(facts, list(unknown.values()))
+                taken |= {task: (facts, list(unknown.values())) for task in mine}
                 continue
             facts.judge(probe.outputs(inputs), targets, probe.score(inputs, targets), unknown)
-            for task, maps in self._explain(mine, probe, inputs, targets, rng).items():
-                collected[id(task)].add(facts, maps)
+            found = self.attempts.explain(mine, Batch(probe, inputs, targets, rng))
+            taken |= {task: (facts, found[task]) for task in mine}
         handouts.clear()
+        return taken
 
     def _nothing_readable(
-        self,
-        rows: Sequence[Row],
-        prepared: Sequence[Prepared | ImageError],
-        tasks: Sequence[Task],
-        collected: dict[int, CellRows],
-    ) -> None:
+        self, rows: Sequence[Row], prepared: Sequence[Prepared | ImageError], tasks: Sequence[Task]
+    ) -> Taken:
         """A batch without one usable picture costs no pass."""
         facts = BatchFacts(rows, prepared, self.adapter.labels)
         nowhere = torch.zeros((len(rows), 1))
         facts.judge(nowhere, torch.zeros(len(rows), dtype=torch.int64), nowhere[:, 0], {})
-        for task in tasks:
-            collected[id(task)].add(facts, [ImageError("no picture")] * len(rows))
+        return {task: (facts, [ImageError("no picture")] * len(rows)) for task in tasks}
 
     def _prepare(self, index: int, row: Row) -> Prepared | ImageError:
         if row.reason:
@@ -203,70 +231,10 @@ class Engine:
             return self.adapter.prepare(self.dataset[index].image)
         except ImageError as error:
             return error
-
-    def _explain(
-        self, tasks: Sequence[Task], probe: SharedProbe, inputs: Tensor, targets: Tensor, rng: NamedRng
-    ) -> dict[Task, list[NDArray[np.float32] | Exception]]:
-        """The maps of all methods of one target; sampled methods advance together, draw by draw."""
-        done: dict[Task, Maps] = {}
-        running = {}
-        for task in tasks:
-            stream = rng.at(type(task.method).__name__)
-            if isinstance(task.method, Sampled):
-                running[task] = task.method.steps(probe, inputs, targets, stream)
-            else:
-                call = partial(task.method.explain, probe, inputs, targets, stream)
-                outcome = self._attempt(task, rng.handouts, call)
-                done[task] = _NOTHING if outcome is None else outcome
-        while running:
-            for task in list(running):
-                outcome = self._attempt(task, rng.handouts, partial(_advance, running[task]))
-                if outcome is not None:
-                    done[task] = outcome
-                    del running[task]
-            rng.handouts.end_step()
-        return {task: self._rows_of(task, done[task], probe, inputs, targets, rng) for task in tasks}
-
-    def _attempt(self, task: Task, handouts: Handouts, call: Callable[[], Maps | None]) -> Maps | None:
-        """What the call gives, or the exception it raised; the model is as before either way."""
-        outcome: Maps | None
-        try:
-            outcome = call()
-        except (MemoryError, torch.OutOfMemoryError):
+        except (MemoryError, XaiError):
             raise
-        except Exception as error:  # a plugin may raise anything; its rows are stored as failed with the reason
-            outcome = error
-        try:
-            self.guard.check(f"method {task.label}")
-        except PluginError as error:
-            outcome = error
-            handouts.drop_answers()
-        return outcome
-
-    def _rows_of(
-        self, task: Task, maps: Maps, probe: SharedProbe, inputs: Tensor, targets: Tensor, rng: NamedRng
-    ) -> list[NDArray[np.float32] | Exception]:
-        """One map, or the reason why there is none, for each row."""
-        if isinstance(maps, Exception):
-            if isinstance(maps, NotApplicable | PluginError) or len(inputs) == 1:
-                return [maps] * len(inputs)
-            return [self._alone(task, probe, inputs, targets, rng, i) for i in range(len(inputs))]
-        problem = _shape_problem(maps, inputs)
-        if problem:
-            return [PluginError(problem, where=f"method {task.label}")] * len(inputs)
-        return list(maps.detach().to("cpu", torch.float32).numpy())
-
-    def _alone(
-        self, task: Task, probe: SharedProbe, inputs: Tensor, targets: Tensor, rng: NamedRng, i: int
-    ) -> NDArray[np.float32] | Exception:
-        """One row by itself, to find the one at fault and to keep the others."""
-        stream = NamedRng(rng.seed, rng.rows[i : i + 1]).at(type(task.method).__name__)
-        row, target = inputs[i : i + 1].clone(), targets[i : i + 1]
-        maps = self._attempt(task, rng.handouts, lambda: task.method.explain(probe, row, target, stream))
-        if maps is None or isinstance(maps, Exception):
-            return maps or PluginError("returned None", where=f"method {task.label}")
-        problem = _shape_problem(maps, row)
-        return PluginError(problem) if problem else maps.detach().to("cpu", torch.float32).numpy()[0]
+        except Exception as error:  # a dataset's own code may raise anything; it is this image's fault alone
+            return ImageError(f"cannot be read: {type(error).__name__}: {error}")
 
 
 def choose(
@@ -302,14 +270,6 @@ def _shape_of(inputs: Tensor) -> Shape:
     return Shape((channels, height, width))
 
 
-def _advance(steps: Iterator[None]) -> Tensor | PluginError | None:
-    try:
-        next(steps)
-    except StopIteration as stop:
-        return _NOTHING if stop.value is None else stop.value
-    return None
-
-
 def _same_size(prepared: Prepared | ImageError, shape: tuple[int, ...]) -> Prepared | ImageError:
     if isinstance(prepared, Prepared) and tuple(prepared.inputs.shape) != shape:
         got = "x".join(map(str, prepared.inputs.shape[1:]))
@@ -319,14 +279,3 @@ def _same_size(prepared: Prepared | ImageError, shape: tuple[int, ...]) -> Prepa
             fix="set an exact resize or a crop in the backbone's preprocessing",
         )
     return prepared
-
-
-def _shape_problem(maps: object, inputs: Tensor) -> str:
-    """Why this is no batch of maps; empty where it is."""
-    if not isinstance(maps, Tensor):
-        return f"returned {type(maps).__name__}, expected a tensor (batch, channels, height, width)"
-    if maps.ndim != 4 or len(maps) != len(inputs) or 0 in maps.shape:
-        return f"returned shape {tuple(maps.shape)} for inputs {tuple(inputs.shape)}, expected (batch, channels, h, w)"
-    if not maps.is_floating_point():
-        return f"returned {maps.dtype}, expected floating point"
-    return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,7 @@ from xai_framework.identity import SCHEMA, Config, caption, differing, is_stocha
 from xai_framework.manifest import Manifest, manifest_of
 from xai_framework.registry import Registry
 from xai_framework.spec import Job
-from xai_framework.store import CellStore, Store
+from xai_framework.store import CellStore, Key, Store
 
 
 @dataclass(frozen=True)
@@ -42,28 +43,61 @@ class Unit:
 
 @dataclass
 class Group:
-    """All cells of one backbone on one dataset; the backbone is loaded once for them."""
+    """All cells of one backbone on one dataset; the backbone is loaded once for them. Plain data: it travels to
+    other processes and machines. ``id`` names the backbone, the dataset and what else its cells share.
+    """
 
+    id: str
     backbone: str
     backbone_config: Config
-    dataset: Dataset
     manifest: Manifest
     job: Job
     cells: list[Cell] = field(default_factory=list)
 
     def units(self, size: int) -> list[Unit]:
-        """The missing work: rows that miss the same cells, in manifest order, ``size`` at a time."""
-        missing: dict[tuple[int, ...], list[int]] = {}
-        known = [cell.store.rows() for cell in self.cells]
-        for i, key in enumerate(self.manifest.keys()):
-            lacking = tuple(c for c, rows in enumerate(known) if key not in rows)
-            if lacking:
-                missing.setdefault(lacking, []).append(i)
-        return [
-            Unit(tuple(rows[k : k + size]), tuple(self.cells[c] for c in lacking))
-            for lacking, rows in missing.items()
-            for k in range(0, len(rows), size)
-        ]
+        """The missing work. Blocks of ``size`` rows, counted from the manifest's start, are one unit each where they
+        miss the same cells: every run that resumes cuts alike, and so gives the same bytes. Rows that are missing
+        here and there, as images that were inserted, are put together, ``size`` at a time.
+        """
+        keys = self.manifest.keys()
+        blocks = self._blocks(keys, size)
+        stored = [cell.store.stored(blocks, keys) for cell in self.cells]
+        units: list[Unit] = []
+        scattered: dict[tuple[int, ...], list[int]] = {}
+        for block in blocks.values():
+            for lacking, rows in _lacking(stored, block).items():
+                alone = rows[-1] - rows[0] + 1 == len(rows) and (rows[0] == block.start or rows[-1] == block.stop - 1)
+                if alone:
+                    units.append(self._unit(rows, lacking))
+                else:
+                    scattered.setdefault(lacking, []).extend(rows)
+        for lacking, rows in scattered.items():
+            units += [self._unit(rows[k : k + size], lacking) for k in range(0, len(rows), size)]
+        return units
+
+    def _blocks(self, keys: list[Key], size: int) -> dict[str, slice]:
+        """Checksum of each block's rows -> its place."""
+        lists = self.cells[0].store.lists
+        starts = range(0, len(keys), size)
+        return {lists.add(keys[k : k + size]): slice(k, min(k + size, len(keys))) for k in starts}
+
+    def _unit(self, rows: list[int], lacking: tuple[int, ...]) -> Unit:
+        return Unit(tuple(rows), tuple(self.cells[c] for c in lacking))
+
+
+def _lacking(stored: Sequence[bytearray], block: slice) -> dict[tuple[int, ...], list[int]]:
+    """Which cells are missed by which rows of a block."""
+    size = block.stop - block.start
+    counts = [mask.count(1, block.start, block.stop) for mask in stored]
+    if all(count in (0, size) for count in counts):
+        lacking = tuple(c for c, count in enumerate(counts) if not count)
+        return {lacking: list(range(block.start, block.stop))} if lacking else {}
+    found: dict[tuple[int, ...], list[int]] = {}
+    for row in range(block.start, block.stop):
+        lacking = tuple(c for c, mask in enumerate(stored) if not mask[row])
+        if lacking:
+            found.setdefault(lacking, []).append(row)
+    return found
 
 
 @dataclass(frozen=True)
@@ -78,17 +112,19 @@ class Plan:
         return [(g, c) for g in self.groups for c in g.cells]
 
 
-def plan(jobs: Sequence[Job], registry: Registry) -> Plan:
+def plan(jobs: Sequence[Job], registry: Registry, *, keep_manifests: bool = True) -> Plan:
     """All jobs of a study as one plan: duplicates dropped, cells grouped by backbone and dataset, labels told apart.
 
-    Raises ConfigError for what only becomes visible here (missing files, an empty dataset).
+    Without ``keep_manifests`` nothing is written, and the next plan reads the images again. Raises ConfigError for what
+    only becomes visible here (missing files, an empty dataset).
     """
     groups: dict[str, Group] = {}
     seen: set[tuple[str, str, str]] = set()
+    shared = _Shared(Path(jobs[0].settings.outputs) / "store", registry, keep_manifests)
     for job in jobs:
-        key, group = _group_of(job, registry)
+        key, group = _group_of(job, shared)
         group = groups.setdefault(key, group)
-        for cell in _cells_of(job, group, registry):
+        for cell in _cells_of(job, group, shared):
             mark = (key, cell.store.id, cell.label)
             if mark not in seen:
                 seen.add(mark)
@@ -99,23 +135,48 @@ def plan(jobs: Sequence[Job], registry: Registry) -> Plan:
     return Plan(tuple(groups.values()))
 
 
-def _group_of(job: Job, registry: Registry) -> tuple[str, Group]:
+@dataclass
+class _Shared:
+    """What the jobs of a plan have in common; a dataset is looked at once."""
+
+    folder: Path
+    registry: Registry
+    keep_manifests: bool
+    manifests: dict[str, Manifest] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.store = Store(self.folder)
+
+    def manifest(self, job: Job, identity: str) -> Manifest:
+        """The rows of a job's dataset."""
+        if identity not in self.manifests:
+            dataset = built_dataset(self.registry, job.dataset)
+            folder = self.folder / "manifests" if self.keep_manifests else None
+            self.manifests[identity] = manifest_of(dataset, identity, folder)
+        return self.manifests[identity]
+
+
+def built_dataset(registry: Registry, config: Config) -> Dataset:
+    """The dataset of a job. Raises ConfigError where it is none."""
+    dataset = registry.build("dataset", config, "dataset")
+    if not isinstance(dataset, Dataset):
+        raise ConfigError(f"{config['name']!r} is no dataset", where="dataset")
+    return dataset
+
+
+def _group_of(job: Job, shared: _Shared) -> tuple[str, Group]:
+    registry, s = shared.registry, job.settings
     backbone = resolved(registry, "backbone", job.backbone)
     identity = plugin_identity(registry, "backbone", backbone, "backbone")
-    dataset_identity = json.dumps(plugin_identity(registry, "dataset", job.dataset, "dataset"), sort_keys=True)
-    dataset = registry.build("dataset", job.dataset, "dataset")
-    if not isinstance(dataset, Dataset):
-        raise ConfigError(f"{job.dataset['name']!r} is no dataset", where="dataset")
-    s = job.settings
-    manifest = manifest_of(dataset, dataset_identity, Path(s.outputs) / "store" / "manifests")
-    key = json.dumps([identity, dataset_identity, s.space, s.precision, s.seed, s.untrained], sort_keys=True)
+    dataset = json.dumps(plugin_identity(registry, "dataset", job.dataset, "dataset"), sort_keys=True)
+    manifest = shared.manifest(job, dataset)
+    key = json.dumps([identity, dataset, s.space, s.precision, s.seed, s.untrained], sort_keys=True)
     name = caption(registry, "backbone", backbone) + ("-untrained" if s.untrained else "")
-    return key, Group(name, backbone, dataset, manifest, job)
+    return key, Group(hashlib.sha256(key.encode()).hexdigest(), name, backbone, manifest, job)
 
 
-def _cells_of(job: Job, group: Group, registry: Registry) -> list[Cell]:
-    store = Store(Path(job.settings.outputs) / "store")
-    cells = []
+def _cells_of(job: Job, group: Group, shared: _Shared) -> list[Cell]:
+    registry, cells = shared.registry, []
     for target in expanded(registry, "target", job.target):
         for label, method in job.methods.items():
             identity = cell_identity(registry, group.backbone_config, target, method, job)
@@ -126,7 +187,7 @@ def _cells_of(job: Job, group: Group, registry: Registry) -> list[Cell]:
                     caption(registry, "target", target),
                     method,
                     target,
-                    store.cell(group.backbone, str(method["name"]), identity),
+                    shared.store.cell(group.backbone, str(method["name"]), identity),
                 )
             )
     return cells

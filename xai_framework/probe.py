@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+import copy
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -28,10 +29,17 @@ INPUT = "input"
 
 @dataclass
 class Counts:
-    """Model passes so far, in images: a batch of 8 counts 8."""
+    """Model passes so far, in images: a batch of 8 counts 8. ``before_pass`` is called before each."""
 
     forward: int = 0
     backward: int = 0
+    before_pass: Callable[[], None] = field(default=lambda: None, repr=False)
+
+    def add(self, forward: int = 0, backward: int = 0) -> None:
+        """Count a pass that is about to be made."""
+        self.before_pass()
+        self.forward += forward
+        self.backward += backward
 
 
 @dataclass(frozen=True)
@@ -160,17 +168,22 @@ class SharedProbe:
         _check_rows(inputs, targets)
         parts = []
         for x, rows in zip(inputs.split(self.chunk), targets.split(self.chunk), strict=True):
+            self.counts.add(len(x), len(x))
             listen = Listen(functions)
             with at_rest(self.adapter.model), torch.enable_grad():
                 leaf = x.detach().clone().requires_grad_()
                 with listen:
                     outputs = self.adapter.forward(leaf.clone())
                 gradient, calls = listen.with_gradients(self.target.score(outputs, _plain(rows)), leaf)
-            self.counts.forward += len(x)
-            self.counts.backward += len(x)
             with torch.no_grad():
                 parts.append(reduce(x, gradient, calls))
         return torch.cat(parts)
+
+    def smaller(self, chunk: int) -> SharedProbe:
+        """The same probe with fewer rows in one pass; what is known already is still known."""
+        twin = copy.copy(self)
+        twin.chunk = chunk
+        return twin
 
     def on(self, adapter: ModelAdapter) -> SharedProbe:
         """The same questions to other weights."""
@@ -252,7 +265,7 @@ class SharedProbe:
         # a rule judges every function between score and input, whoever else asks: its graph always starts at the input
         graph: Graph = "none" if not want.backward else "below" if want.gradient or rule != PLAIN else "here"
         taps = Taps({layer.name: layer.module for layer in layers.values()}, graph)
-        self.counts.forward += len(inputs)
+        self.counts.add(forward=len(inputs))
         with ExitStack() as stack:
             stack.enter_context(at_rest(self.adapter.model))
             # also restores the mode that a tap switches on in mid-pass
@@ -289,7 +302,7 @@ class SharedProbe:
             end, start = self._start(done, targets)
             if not end.requires_grad or not asked:
                 return {}
-            self.counts.backward += len(done.leaf)
+            self.counts.add(backward=len(done.leaf))
             found = torch.autograd.grad(end, list(asked.values()), start, retain_graph=keep, allow_unused=True)
         return {name: gradient for name, gradient in zip(asked, found, strict=True) if gradient is not None}
 
@@ -329,11 +342,11 @@ class SharedProbe:
         for first in range(0, len(edits), self.chunk):
             k = range(first, min(len(edits), first + self.chunk))
             make = partial(_edited, layer, edits, torch.tensor([number]), k)
+            self.counts.add(forward=1)
             with at_rest(self.adapter.model), torch.no_grad(), replaced(layer.name, layer.module, make):
                 outputs = self.adapter.forward(row[None].clone())
             if len(outputs) != len(k):
                 raise LayerError(f"the part behind layer {layer.name!r} does not carry {len(k)} copies through")
-            self.counts.forward += 1
             scores[k.start : k.stop] = self.target.score(outputs, _repeated(target, len(k)))
         return scores
 

@@ -10,37 +10,48 @@ from pathlib import Path
 from typing import Any
 
 import xai_framework
-from xai_framework.core.errors import PluginError
+from xai_framework.core.errors import PluginError, XaiError
+from xai_framework.core.executor import Executor
 from xai_framework.core.renderer import Renderer
-from xai_framework.plan import Cell, Group, Plan, plan
+from xai_framework.events import Event, EventLog
+from xai_framework.executors.work import Work
+from xai_framework.plan import Plan, Unit, plan
+from xai_framework.progress import Display
 from xai_framework.registry import Registry
 from xai_framework.spec import Job
+from xai_framework.stop import RESUMABLE, Stop
 from xai_framework.store import write_run
 
-FAILED = 3
-"""Exit code of a run that finished with failed images."""
+FAILED, STOPPED = 3, 4
+"""Exit codes of a run that finished with failed images, and of one that its own policy stopped."""
 
 
-def run_study(jobs: Sequence[Job], registry: Registry, command: Sequence[str] = ()) -> int:
-    """Compute, store and show a study; returns the exit code (0, or 3 where images failed).
+def run_study(
+    jobs: Sequence[Job], registry: Registry, command: Sequence[str] = (), plugin_files: Sequence[str] = ()
+) -> int:
+    """Compute, store and show a study; returns the exit code: 0, 3 where images failed, 4 where ``on_error`` or
+    ``max_failures`` stopped it, 75 where a signal did.
 
     Only what is missing is computed; where nothing is, no model is loaded and torch is not imported.
     """
     settings = jobs[0].settings
     look = renderer(jobs[0], registry) if settings.report else None
+    executor = registry.build("executor", jobs[0].executor, "executor")
+    if not isinstance(executor, Executor):
+        raise PluginError(f"{jobs[0].executor['name']!r} is no executor", where="executor")
     study = plan(jobs, registry)
-    work = [(group, group.units(settings.unit)) for group in study.groups]
-    total = sum(len(u.rows) for _, units in work for u in units)
-    start = time.monotonic()
-    if total:
-        _announce(study, total)
-        _compute(work, registry, total)
     folder = Path(settings.outputs) / "runs" / settings.study
+    units = [group.units(settings.unit) for group in study.groups]
+    if any(units):
+        _announce(study, units)
+        stop = Stop()
+        work = Work(study, units, tuple(plugin_files), folder, stop, tell=lambda _event: None)
+        _compute(work, executor, str(jobs[0].executor["name"]))
+        if stop.asked:
+            return _stopped(work)
     finish(study, folder, settings.outputs, command, jobs)
     failures = _failures(study)
-    if total:
-        print(f"computed in {time.monotonic() - start:.1f} s")
-    else:
+    if not any(units):
         print("nothing left to compute: every map is stored")
     for line in failures[:10]:
         print(f"failed: {line}", file=sys.stderr)
@@ -52,6 +63,17 @@ def run_study(jobs: Sequence[Job], registry: Registry, command: Sequence[str] = 
 
         print(f"page: {write_report(folder, registry, look, settings.scale)}")
     return FAILED if failures else 0
+
+
+def _stopped(work: Work) -> int:
+    """Says why and how to go on; the exit code."""
+    by_policy = work.stop.reason.startswith(("on_error", "max_failures"))
+    if by_policy:
+        print(f"stopped by {work.stop.reason}", file=sys.stderr)
+        for line in _failures(work.plan)[:10]:
+            print(f"failed: {line}", file=sys.stderr)
+    print(f"stored so far: {work.outcome.maps} maps; the same command goes on from here", file=sys.stderr)
+    return STOPPED if by_policy else RESUMABLE
 
 
 def renderer(job: Job, registry: Registry) -> Renderer:
@@ -107,26 +129,38 @@ def versions() -> dict[str, str]:
     }
 
 
-def _compute(work: list[tuple[Group, list[Any]]], registry: Registry, total: int) -> None:
-    from xai_framework.executors.serial import run_group
-
-    done = 0
+def _compute(work: Work, executor: Executor, name: str) -> None:
+    """Run the executor and show how it goes. Raises XaiError as executors do, after the others' results are stored."""
     start = time.monotonic()
+    log = EventLog(work.folder)
+    with Display() as display, work.stop.on_signals():
 
-    def progress(group: Group, images: int) -> None:
-        nonlocal done
-        done += images
-        rate = done / max(1e-9, time.monotonic() - start)
-        print(f"{group.backbone}: {done}/{total} images, {rate:.1f} images/s", flush=True)
+        def tell(event: Event) -> None:
+            log(event)
+            display(event)
 
-    for group, units in work:
-        if units:
-            run_group(group, units, registry, progress)
+        work.tell = tell
+        total = [u for units in work.units for u in units]
+        counts = {
+            "units": len(total),
+            "images": sum(len(u.rows) for u in total),
+            "maps": sum(len(u.rows) * len(u.cells) for u in total),
+        }
+        tell({"event": "run", "study": work.folder.name, "executor": name, **counts})
+        try:
+            executor.run(work)
+        except XaiError as error:
+            tell({"event": "end", "how": f"error: {error}"})
+            raise
+        tell({"event": "end", "how": f"stopped: {work.stop.reason}" if work.stop.asked else "finished"})
+        log.close()
+    print(f"computed in {time.monotonic() - start:.1f} s")
 
 
-def _announce(study: Plan, total: int) -> None:
+def _announce(study: Plan, units: Sequence[Sequence[Unit]]) -> None:
     backbones = len({g.backbone for g in study.groups})
-    print(f"{len(study.cells)} cells on {backbones} backbone(s), {total} images to explain", flush=True)
+    images = sum(len(u.rows) for group in units for u in group)
+    print(f"{len(study.cells)} cells on {backbones} backbone(s), {images} images to explain", flush=True)
 
 
 def _failures(study: Plan) -> list[str]:
@@ -136,6 +170,3 @@ def _failures(study: Plan) -> list[str]:
         for image, reason in cell.store.failures(group.manifest.keys()):
             lines.setdefault(reason if reason.startswith(image) else f"{image}: {reason}")
     return list(lines)
-
-
-__all__ = ["FAILED", "Cell", "finish", "run_study", "versions"]

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from tests.reference import recipes
 from xai_framework.api import ModuleAdapter
+from xai_framework.attempt import Task
 from xai_framework.cli.main import main
 from xai_framework.cli.run import composed_jobs
 from xai_framework.core import Explainer, ModelAdapter, Preprocess, Status, Target, status_of
-from xai_framework.engine import Engine, Task
+from xai_framework.engine import Engine
 from xai_framework.probe import SharedProbe
 from xai_framework.registry import Registry
 from xai_framework.rng import NamedRng

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from xai_framework.attempt import Task
 from xai_framework.core import (
     About,
     Ask,
@@ -31,7 +32,7 @@ from xai_framework.core import (
     Status,
     TargetError,
 )
-from xai_framework.engine import Engine, Task, rows_per_pass
+from xai_framework.engine import Engine, rows_per_pass
 from xai_framework.store import Block
 
 

@@ -16,6 +16,10 @@ ALLOWED = {
     "handout": {"core"},
     "capture": {"core"},
     "rng": {"core", "handout"},
+    "stop": set(),
+    "events": set(),
+    "progress": {"events"},
+    "estimate": {"core"},
     "registry": {"core"},
     "probe": {"core", "capture", "handout"},
     "guard": {"core"},
@@ -27,16 +31,21 @@ ALLOWED = {
     "manifest": {"core"},
     "plan": {"core", "registry", "spec", "store", "identity", "manifest"},
     "records": {"core", "store"},
-    "engine": {"core", "rng", "handout", "probe", "guard", "records", "store"},
-    "executors": {"core", "engine", "plan", "registry", "space", "store", "untrained"},
+    "attempt": {"core", "rng", "probe", "guard", "store"},
+    "engine": {"core", "rng", "handout", "probe", "guard", "attempt", "records", "stop", "store"},
+    "executors": {
+        *("core", "attempt", "engine", "estimate", "events", "plan", "registry", "space", "stop", "store", "untrained"),
+    },
     "report": {"core", "registry", "store"},
-    "study": {"core", "plan", "registry", "spec", "store", "report", "executors", "manifest"},
+    "study": {
+        *("core", "events", "executors", "manifest", "plan", "progress", "registry", "report", "spec", "stop", "store"),
+    },
     "testing": {"core", "probe", "rng", "handout", "registry"},
-    "api": {"core", "engine", "registry", "space", "store", "report"},
+    "api": {"core", "attempt", "engine", "registry", "space", "store", "report"},
     "cli": {"core", "registry", "spec", "store", "report", "study", "plan"},
 }
 # rooms that must not import torch when they are imported: help, listing and a second run never pay for it
-LIGHT = {"core", "registry", "spec", "store", "identity", "manifest", "plan", "report", "study", "cli"}
+LIGHT = {"stop", "events", "progress", "estimate", "core", "registry", "spec", "store", "identity", "manifest", "plan", "report", "study", "cli"}
 
 
 def room_of(path: Path) -> str:

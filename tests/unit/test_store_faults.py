@@ -113,8 +113,8 @@ def test_writing_fails_at_every_call(
         assert cell.repair() == []
         assert set(cell.rows()) == set(keys([0, 1, 2, 3]))
 
-    # sidecar, shard and journal line: 4 calls, 8, 3
-    assert _until_it_completes(monkeypatch, number, forever, act, check) == 15
+    # sidecar, shard, list of rows and journal line: 4 calls, 8, 3, 3
+    assert _until_it_completes(monkeypatch, number, forever, act, check) == 18
 
 
 @pytest.mark.parametrize("forever", [False, True])
@@ -452,7 +452,16 @@ def test_a_lost_journal_of_a_damaged_shard_does_not_bless_it(cell: CellStore) ->
     assert [p.remove for p in cell.verify() if p.remove] == [path]
 
 
-@pytest.mark.parametrize("cut", [1, 2, 30, 300])
+def test_lost_lists_of_rows_are_read_from_the_shards(cell: CellStore) -> None:
+    rows = cell.rows()
+    lists = cell.path / "rows.jsonl"
+    lists.write_bytes(lists.read_bytes()[:-10])
+    assert make_cell(cell.path.parents[1]).rows() == rows
+    lists.unlink()
+    assert make_cell(cell.path.parents[1]).rows() == rows
+
+
+@pytest.mark.parametrize("cut", [1, 2, 30, 150])
 def test_a_torn_last_line_spoils_no_other(cell: CellStore, cut: int) -> None:
     rows = cell.rows()
     cell.journal_path.write_bytes(cell.journal_path.read_bytes()[:-cut])

@@ -25,7 +25,7 @@ def run_command(argv: Sequence[str]) -> int:
     from xai_framework.spec.compose import job_of
     from xai_framework.study import run_study
 
-    return run_study([job_of(c, registry) for c in configs], registry, list(argv))
+    return run_study([job_of(c, registry) for c in configs], registry, list(argv), files)
 
 
 def composed_jobs(arguments: Sequence[str], registry: Any, files: Sequence[str]) -> list[Any] | None:  # noqa: ANN401
@@ -58,7 +58,7 @@ def composed_jobs(arguments: Sequence[str], registry: Any, files: Sequence[str])
             from xai_framework.study import run_study
 
             mine = Registry(files)
-            return run_study([job_of(config, mine)], mine, overrides)
+            return run_study([job_of(config, mine)], mine, overrides, files)
         collected.append(config)
         return 0
 

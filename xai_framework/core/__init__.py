@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from xai_framework.core.errors import WeightsError as WeightsError
     from xai_framework.core.errors import XaiError as XaiError
     from xai_framework.core.errors import did_you_mean as did_you_mean
+    from xai_framework.core.executor import Executor as Executor
     from xai_framework.core.explainer import Ask as Ask
     from xai_framework.core.explainer import Explainer as Explainer
     from xai_framework.core.explainer import Moments as Moments
@@ -83,6 +84,7 @@ _HOMES = {
     "edits": "Boxes Channels Edits Masks",
     "errors": "ConfigError ImageError LayerError ModelError NotApplicable PluginError StoreError TargetError "
     "WeightsError XaiError did_you_mean",
+    "executor": "Executor",
     "explainer": "Ask Explainer Moments Sampled Shape asks_of_draws",
     "geometry": "Geometry",
     "images": "open_image",

@@ -6,7 +6,7 @@ import re
 
 from xai_framework.core.errors import PluginError, did_you_mean
 
-KINDS = ("method", "backbone", "dataset", "target", "renderer", "metric")
+KINDS = ("method", "backbone", "dataset", "target", "renderer", "metric", "executor")
 
 INTERFACES = {
     "method": "Explainer",
@@ -15,6 +15,7 @@ INTERFACES = {
     "target": "Target",
     "renderer": "Renderer",
     "metric": "Metric",
+    "executor": "Executor",
 }
 """The class of ``xai_framework.core`` a plugin of each kind derives from."""
 

@@ -16,7 +16,7 @@ from xai_framework.spec.job import Job, Settings
 from xai_framework.spec.problems import explained
 
 _SETTINGS = {p.name: p for p in params_of(Settings)}
-_PLUGINS = ("backbone", "dataset", "target", "method", "renderer", "experiment")
+_PLUGINS = ("backbone", "dataset", "target", "method", "renderer", "executor", "experiment")
 
 
 def job_of(config: DictConfig, registry: Registry) -> Job:
@@ -47,6 +47,7 @@ def job_of(config: DictConfig, registry: Registry) -> Job:
         **{kind: registry.check(kind, _present(values.get(kind), kind), kind) for kind in _PLUGINS[:3]},
         methods=_methods(values.get("method"), registry),
         renderer=registry.check("renderer", _present(values.get("renderer"), "renderer"), "renderer"),
+        executor=registry.check("executor", _present(values.get("executor"), "executor"), "executor"),
         settings=settings,
         config_yaml=text,
     )
@@ -62,7 +63,7 @@ def _of_the_chosen(values: Mapping[str, Any], typed: Sequence[str], registry: Re
     """Without the values that an experiment gives to another plugin than the one chosen in its place."""
     given = {o.partition("=")[0].lstrip("+~") for o in typed}
     kept = dict(values)
-    for kind in given.intersection(("backbone", "dataset", "target", "renderer", "method")):
+    for kind in given.intersection(("backbone", "dataset", "target", "renderer", "executor", "method")):
         section = kept.get(kind)
         if not isinstance(section, Mapping):
             continue

@@ -29,6 +29,12 @@ class Settings(Plugin):
     batch: int | None = param(None, ge=1, le=4096, doc="images in one pass; null: by their size")
     unit: int = param(32, ge=1, le=4096, doc="images computed and stored together")
     outputs: str = param("outputs", doc="folder for results")
+    on_error: Literal["skip", "stop"] = param(
+        "skip", doc="when a map fails: store it as failed with its reason and go on, or stop the run"
+    )
+    max_failures: float | None = param(
+        None, ge=0, le=1, doc="stop the run when more than this share of its maps has failed; null: never"
+    )
     report: bool = param(True, doc="write the page")
     scale: Literal["map", "saturated", "method"] = param(
         "saturated", doc="colours: each map its own scale, the same with its largest values saturated, or one a method"
@@ -57,5 +63,6 @@ class Job:
     target: Mapping[str, Any]
     methods: Mapping[str, Mapping[str, Any]]
     renderer: Mapping[str, Any]
+    executor: Mapping[str, Any]
     settings: Settings
     config_yaml: str

@@ -12,7 +12,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 from xai_framework.registry import Registry
 
-GROUPS = ("method", "backbone", "dataset", "target", "renderer")
+GROUPS = ("method", "backbone", "dataset", "target", "renderer", "executor")
 
 
 class WorkingFolder(SearchPathPlugin):

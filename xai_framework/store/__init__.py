@@ -2,12 +2,17 @@
 
 from xai_framework.store.atomic import write_atomic as write_atomic
 from xai_framework.store.block import Block as Block
+from xai_framework.store.block import Key as Key
+from xai_framework.store.block import failed_block as failed_block
 from xai_framework.store.cell import CellStore as CellStore
 from xai_framework.store.cell import Store as Store
 from xai_framework.store.cell import Summary as Summary
 from xai_framework.store.cell import open_cell as open_cell
+from xai_framework.store.claims import Claims as Claims
 from xai_framework.store.identity import canonical as canonical
 from xai_framework.store.identity import cell_id as cell_id
+from xai_framework.store.journal import Tail as Tail
+from xai_framework.store.journal import rows_digest as rows_digest
 from xai_framework.store.reader import MapFile as MapFile
 from xai_framework.store.reader import StoredRow as StoredRow
 from xai_framework.store.run import Run as Run

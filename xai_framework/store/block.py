@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,3 +114,15 @@ def _check_identifier(text: str) -> None:
             f"image id {text[:60]!r} is longer than {LONGEST_ID} bytes or holds a NUL character",
             fix="give a shorter id",
         )
+
+
+def failed_block(keys: Sequence[Key], reason: str) -> Block:
+    """Rows of which nothing is known but that they failed, and why."""
+    n = len(keys)
+    columns: dict[str, Any] = {field: ("",) * n for field in TEXTS.values()}
+    for name, (kind, shape) in NUMBERS.items():
+        columns[name] = np.full((n, *shape), np.nan if "f" in kind else 0, kind)
+    columns |= {"status": np.full(n, Status.failed, np.int8), "reason": (reason,) * n}
+    columns |= {"target": np.full(n, -1), "prediction": np.full(n, -1)}
+    columns |= {"ids": tuple(k[0] for k in keys), "contents": tuple(k[1] for k in keys)}
+    return Block(attribution=np.full((n, 1, 1, 1), np.nan, np.float32), **columns)

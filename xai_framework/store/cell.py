@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from xai_framework.core.status import Status
 from xai_framework.store.atomic import remove, write_atomic
 from xai_framework.store.block import Block, Key
 from xai_framework.store.identity import canonical, cell_id, file_digest, safe_name
-from xai_framework.store.journal import NAME_DIGITS, Entry, Journal, entry_of
+from xai_framework.store.journal import NAME_DIGITS, Entry, Journal, RowLists, entry_of
 from xai_framework.store.merge import merge_shards
 from xai_framework.store.reader import MapFile
 from xai_framework.store.schema import SCHEMA, check_attributes, shard_bytes
@@ -30,11 +31,12 @@ class Store:
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
+        self.lists = RowLists()
 
     def cell(self, backbone: str, method: str, identity: Mapping[str, Any]) -> CellStore:
         """The cell of that identity; nothing is written before its first rows."""
         name = f"{safe_name(method)}-{cell_id(identity)[:12]}"
-        return CellStore(self.root / safe_name(backbone) / name, identity)
+        return CellStore(self.root / safe_name(backbone) / name, identity, self.lists)
 
 
 def open_cell(folder: str | Path) -> CellStore:
@@ -58,14 +60,21 @@ class CellStore:
     A shard's name is its checksum, so equal shards are one file, and no two can overwrite each other.
     """
 
-    def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path, identity: Mapping[str, Any], lists: RowLists | None = None) -> None:
+        """``lists`` are the lists of rows that are known already, shared by cells of one dataset."""
         self.path, self.identity = path, dict(identity)
         self.id = cell_id(identity)
+        self.lists = lists or RowLists()
 
     @property
     def journal_path(self) -> Path:
         """What is known of the shards without opening them."""
         return self.path / "journal.jsonl"
+
+    @property
+    def journal(self) -> Journal:
+        """See :class:`Journal`."""
+        return Journal(self.journal_path, self.lists)
 
     def check_identity(self) -> None:
         """Raises StoreError where the folder says that it belongs to another cell."""
@@ -97,7 +106,7 @@ class CellStore:
         write_atomic(path.with_suffix(".json"), facts.encode(), durable=False)
         write_atomic(path, data)
         status = tuple(int(s) for s in block.status)
-        Journal(self.journal_path).append(Entry(path.name, digest, len(data), tuple(block.keys), status))
+        self.journal.append(Entry(path.name, digest, len(data), tuple(block.keys), status))
         return path
 
     def rows(self) -> dict[Key, str]:
@@ -107,6 +116,22 @@ class CellStore:
         checked and added to it; one that is shorter or longer than it was is passed over.
         """
         return {key: entry.shard for key, (entry, _) in self._index().items()}
+
+    def stored(self, blocks: Mapping[str, slice], keys: Sequence[Key]) -> bytearray:
+        """One byte for each of ``keys``, 1 where the row is stored: what :meth:`rows` says, without reading more than
+        the journal where shards hold whole ``blocks`` (checksum of a list of rows -> its place in ``keys``).
+        """
+        mask = bytearray(len(keys))
+        sizes = _sizes(self.path / "shards")
+        lines, _ = self.journal.lines()
+        known = [line for line in lines if sizes.pop(line.shard, -1) == line.size]
+        if sizes or any(line.rows not in blocks for line in known):
+            index = self._index()
+            return bytearray(key in index for key in keys)
+        for line in known:
+            place = blocks[line.rows]
+            mask[place] = b"\1" * (place.stop - place.start)
+        return mask
 
     def summary(self, keys: Sequence[Key]) -> Summary:
         """How the given rows fared; rows that are not stored are not counted."""
@@ -184,7 +209,7 @@ class CellStore:
     def _index(self) -> dict[Key, tuple[Entry, int]]:
         """Each stored row -> its shard and its place in it."""
         shards = self.shard_files()
-        journal = Journal(self.journal_path)
+        journal = self.journal
         entries, _ = journal.read()
         whole = [e for name, e in entries.items() if name in shards and _size(shards[name]) == e.size]
         for name in shards.keys() - entries.keys():
@@ -202,6 +227,15 @@ class CellStore:
 
 def _better(new: int, old: int) -> bool:
     return old in _HAVE_NO_MAP and new not in _HAVE_NO_MAP
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """Name and size of every shard."""
+    try:
+        with os.scandir(folder) as found:
+            return {e.name: e.stat().st_size for e in found if e.name.endswith(".h5") and e.name[0] != "."}
+    except OSError:
+        return {}
 
 
 def _size(path: Path) -> int:

@@ -5,10 +5,13 @@ The journal is a memory, not the truth: shards name their own checksum, so whate
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from xai_framework.core.errors import StoreError
 from xai_framework.store.atomic import append_line, write_atomic
@@ -18,6 +21,28 @@ from xai_framework.store.reader import MapFile
 
 NAME_DIGITS = 32
 """A shard's name is this many digits of its sha256."""
+
+
+class RowLists:
+    """Lists of rows by their checksum. Cells of one dataset share them, so each is kept once."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[Key, ...]] = {}
+
+    def add(self, keys: Sequence[Key]) -> str:
+        """The checksum of a list, which is known from now on."""
+        name = rows_digest(keys)
+        self._known.setdefault(name, tuple(keys))
+        return name
+
+    def get(self, name: str) -> tuple[Key, ...] | None:
+        """The list of that checksum, None where it is not known here."""
+        return self._known.get(name)
+
+
+def rows_digest(keys: Sequence[Key]) -> str:
+    """What names a list of rows."""
+    return hashlib.sha256(canonical([list(k) for k in keys]).encode()).hexdigest()[:NAME_DIGITS]
 
 
 @dataclass(frozen=True)
@@ -31,39 +56,103 @@ class Entry:
     status: tuple[int, ...]
 
 
-class Journal:
-    """The entries of one cell, in the order in which they were written."""
+class Line(NamedTuple):
+    """A journal's line as it stands: ``rows`` is the checksum of the list of rows, ``status`` a digit for each."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    shard: str
+    sha256: str
+    size: int
+    rows: str
+    status: str
+
+
+class Journal:
+    """The entries of one cell, in the order in which they were written.
+
+    A line is short: it names its rows by a checksum. The lists themselves stand in ``rows.jsonl`` beside the journal,
+    which is read only where a list is not known already, as those of the dataset at hand are.
+    """
+
+    def __init__(self, path: Path, lists: RowLists | None = None) -> None:
+        self.path, self._lists = path, lists or RowLists()
 
     def append(self, entry: Entry) -> None:
         """Add a line. Raises StoreError where the disk refuses."""
-        append_line(self.path, _line(entry))
+        append_line(self._rows_path, _rows_line(entry.keys))
+        append_line(self.path, _line(entry, self._lists.add(entry.keys)))
 
-    def replace(self, entries: Iterable[Entry]) -> None:
+    def replace(self, entries: Sequence[Entry]) -> None:
         """Write the whole journal anew. Raises StoreError where the disk refuses."""
-        write_atomic(self.path, b"".join(_line(e) + b"\n" for e in entries))
+        write_atomic(self._rows_path, b"".join(_rows_line(e.keys) + b"\n" for e in entries))
+        lines = (_line(e, self._lists.add(e.keys)) for e in entries)
+        write_atomic(self.path, b"".join(line + b"\n" for line in lines))
 
     def read(self) -> tuple[dict[str, Entry], list[int]]:
         """(entries by shard name, numbers of the lines that are none, as a crash may leave them)."""
         entries: dict[str, Entry] = {}
-        torn = []
+        lines, torn = self.lines()
+        if any(self._lists.get(line.rows) is None for line in lines):
+            self._read_lists()
+        for line in lines:
+            keys = self._lists.get(line.rows)
+            if keys is not None and len(keys) == len(line.status):  # else its shard says itself what it holds
+                status = tuple(map(int, line.status))
+                entries.setdefault(line.shard, Entry(line.shard, line.sha256, line.size, keys, status))
+        return entries, torn
+
+    def lines(self) -> tuple[list[Line], list[int]]:
+        """(lines as they stand, numbers of those that are none)."""
         try:
-            lines = self.path.read_bytes().split(b"\n")
+            texts = self.path.read_bytes().split(b"\n")
         except FileNotFoundError:
-            lines = []
+            return [], []
         except OSError as error:
             raise StoreError(f"cannot be read: {error.strerror}", where=str(self.path)) from None
-        for number, line in enumerate(lines, 1):
-            if line:
+        found, torn = [], []
+        for number, text in enumerate(texts, 1):
+            if text:
                 try:
-                    entry = _parsed(line)
+                    found.append(_parsed(text))
                 except (ValueError, KeyError, TypeError, RecursionError):
                     torn.append(number)
-                else:
-                    entries.setdefault(entry.shard, entry)
-        return entries, torn
+        return found, torn
+
+    @property
+    def _rows_path(self) -> Path:
+        return self.path.with_name("rows.jsonl")
+
+    def _read_lists(self) -> None:
+        try:
+            texts = self._rows_path.read_bytes().split(b"\n")
+        except OSError:
+            return
+        for text in texts:
+            with contextlib.suppress(ValueError, TypeError, RecursionError):  # a line torn by a crash
+                self._lists.add([(str(i), str(c)) for i, c in json.loads(text)])
+
+
+class Tail:
+    """The lists of rows that a cell's journal names, also those that other processes add to it later."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._read = path, 0
+        self._rows: set[str] = set()
+
+    def has(self, rows: str) -> bool:
+        """Whether a shard of just these rows was stored by now."""
+        try:
+            size = self._path.stat().st_size
+            if size > self._read:
+                with self._path.open("rb") as file:
+                    file.seek(self._read)
+                    whole = file.read().rpartition(b"\n")[0]
+                self._read += len(whole)
+                for text in whole.split(b"\n"):
+                    with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
+                        self._rows.add(_parsed(text).rows)
+        except OSError:
+            return False
+        return rows in self._rows
 
 
 def entry_of(path: Path, cell: str) -> Entry | None:
@@ -81,15 +170,20 @@ def entry_of(path: Path, cell: str) -> Entry | None:
         return None
 
 
-def _line(entry: Entry) -> bytes:
-    facts = {"shard": entry.shard, "sha256": entry.sha256, "size": entry.size, "n": len(entry.keys)}
-    return canonical({**facts, "rows": entry.keys, "status": entry.status}).encode()
+def _line(entry: Entry, rows: str) -> bytes:
+    facts = {"shard": entry.shard, "sha256": entry.sha256, "size": entry.size, "n": len(entry.keys), "rows": rows}
+    return canonical({**facts, "status": "".join(map(str, entry.status))}).encode()
 
 
-def _parsed(line: bytes) -> Entry:
-    facts = json.loads(line)
-    keys = tuple((str(i), str(c)) for i, c in facts["rows"])
-    status = tuple(int(s) for s in facts["status"])
-    if not len(keys) == len(status) == facts["n"]:
-        raise ValueError("counts differ")
-    return Entry(str(facts["shard"]), str(facts["sha256"]), int(facts["size"]), keys, status)
+def _rows_line(keys: Sequence[Key]) -> bytes:
+    return canonical([list(k) for k in keys]).encode()
+
+
+def _parsed(text: bytes) -> Line:
+    facts = json.loads(text)
+    line = Line(facts["shard"], facts["sha256"], facts["size"], facts["rows"], facts["status"])
+    if not (len(line.status) == facts["n"] and line.status.isdecimal() and isinstance(line.size, int)):
+        raise ValueError("is no line")
+    if not (isinstance(line.shard, str) and isinstance(line.sha256, str) and isinstance(line.rows, str)):
+        raise TypeError("is no line")
+    return line

@@ -13,7 +13,7 @@ from xai_framework.store.atomic import is_abandoned, is_temporary, remove
 from xai_framework.store.block import Key
 from xai_framework.store.damage import damaged
 from xai_framework.store.identity import cell_id, file_digest
-from xai_framework.store.journal import NAME_DIGITS, Entry, Journal, entry_of
+from xai_framework.store.journal import NAME_DIGITS, Entry, entry_of
 from xai_framework.store.reader import MapFile
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def problems_of(cell: CellStore) -> Iterator[Problem]:
             yield Problem(str(path.relative_to(cell.path)), "left over from an interrupted write", path)
     yield from _identity_problems(cell)
     shards = cell.shard_files()
-    entries, torn = Journal(cell.journal_path).read()
+    entries, torn = cell.journal.read()
     for line in torn:
         yield Problem(cell.journal_path.name, f"line {line} is damaged")
     held: set[Key] = set()
@@ -64,7 +64,7 @@ def repair(cell: CellStore) -> list[Problem]:
     for problem in list(problems_of(cell)):
         if problem.remove:
             remove(problem.remove)
-    journal = Journal(cell.journal_path)
+    journal = cell.journal
     known, _ = journal.read()
     shards = cell.shard_files()
     ordered = [name for name in known if name in shards] + [name for name in shards if name not in known]

@@ -1,0 +1,203 @@
+"""Several worker processes on this machine; one that dies is replaced, and what it was at is done again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing import connection, get_context
+from typing import TYPE_CHECKING, Any
+
+from xai_framework.core.executor import Executor
+from xai_framework.core.params import param
+from xai_framework.executors.drive import Said, attempted, drive, said_of
+from xai_framework.executors.work import Piece, Work, how_it_ended
+from xai_framework.stop import Stop
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+    from multiprocessing.context import SpawnProcess
+
+_LAST_SECONDS = 4.0
+"""How long workers that were asked to stop may take; then they are killed."""
+
+
+@dataclass(frozen=True)
+class Processes(Executor):
+    """Worker processes on this machine, one unit at a time each. Where there are several GPUs, each worker has one.
+
+    A worker that dies, or says nothing for ``timeout`` seconds, is replaced; its unit is done again method by method,
+    and a method that kills a second worker is stored as failed for these images while everything else goes on.
+    """
+
+    workers: int | None = param(None, ge=1, le=1024, doc="how many; null: one a GPU, else one a processor core")
+    timeout: float = param(900.0, gt=0, doc="seconds without a pass or a result after which a worker counts as hung")
+
+    def run(self, work: Work) -> None:
+        """See :class:`Executor`."""
+        device = work.plan.groups[0].job.settings.device
+        devices = [device]
+        if device == "cuda":
+            import torch
+
+            devices = [f"cuda:{i}" for i in range(max(1, torch.cuda.device_count()))]
+        threads = work.plan.groups[0].job.settings.threads
+        workers = self.workers or (len(devices) if device == "cuda" else max(1, _cores() // threads))
+        workers = min(workers, max(1, sum(map(len, work.units))))
+        pool = WorkerPool(work, [devices[i % len(devices)] for i in range(workers)], threads, self.timeout)
+        try:
+            drive(work, pool)
+        finally:
+            pool.close()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass
+class _Worker:
+    process: SpawnProcess
+    pipe: Connection
+    place: int
+    piece: Piece | None = None
+    heard: float = 0.0
+    killed: str = ""
+
+
+class WorkerPool:
+    """Spawned processes, each with a pipe. Spawned, since a fork copies locks and GPU state that do not work there."""
+
+    def __init__(self, work: Work, devices: Sequence[str], threads: int, timeout: float) -> None:
+        self._work, self._devices, self._threads, self._timeout = work, devices, threads, timeout
+        self._workers: dict[str, _Worker] = {}
+        self._stopped: float | None = None
+        for place in range(len(devices)):
+            self._spawn(place)
+
+    def idle(self) -> Sequence[str]:
+        """Workers without a piece."""
+        return [name for name, worker in self._workers.items() if worker.piece is None]
+
+    def start(self, worker: str, piece: Piece) -> None:
+        """Send it."""
+        at = self._workers[worker]
+        at.piece, at.heard = piece, time.monotonic()
+        with contextlib.suppress(OSError):  # it died while idle; wait() sees its end
+            at.pipe.send(piece)
+
+    def wait(self, seconds: float) -> Sequence[Said]:
+        """Read all pipes; notice the dead and the hung."""
+        by_pipe = {w.pipe: name for name, w in self._workers.items()}
+        said: list[Said] = []
+        for ready in connection.wait(list(by_pipe), seconds):
+            name = by_pipe[ready]  # type: ignore[index]
+            said += self._read(name)
+        self._kill_the_hung()
+        return said
+
+    def ask_to_stop(self) -> None:
+        """Each worker handles SIGTERM as the driver does SIGINT."""
+        self._stopped = time.monotonic()
+        for worker in self._workers.values():
+            worker.process.terminate()
+
+    def close(self) -> None:
+        """End all workers; those that compute something are killed."""
+        for worker in self._workers.values():
+            with contextlib.suppress(OSError):
+                worker.pipe.send(None)
+        limit = time.monotonic() + 2
+        for worker in self._workers.values():
+            if worker.piece is None:
+                worker.process.join(max(0.0, limit - time.monotonic()))
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+            worker.pipe.close()
+        self._workers.clear()
+
+    def _read(self, name: str) -> list[Said]:
+        worker = self._workers[name]
+        worker.heard = time.monotonic()
+        try:
+            message = worker.pipe.recv()
+        except (EOFError, OSError):
+            return self._died(name)
+        if isinstance(message, dict):
+            return [Said(name, event=message)]
+        worker.piece = None
+        return [said_of(name, message)]
+
+    def _died(self, name: str) -> list[Said]:
+        worker = self._workers.pop(name)
+        worker.process.join(5)
+        how = worker.killed or how_it_ended(worker.process.exitcode)
+        worker.pipe.close()
+        if self._stopped is None:
+            self._spawn(worker.place)
+        return [Said(name, died=how)] if worker.piece is not None else []
+
+    def _kill_the_hung(self) -> None:
+        now = time.monotonic()
+        for worker in self._workers.values():
+            if worker.piece is None or worker.killed:
+                continue
+            if self._stopped is not None and now - self._stopped > _LAST_SECONDS:
+                worker.killed = "it did not stop in time"
+                worker.process.kill()
+            elif now - worker.heard > self._timeout:
+                worker.killed = f"no sign of life for {self._timeout:g} s"
+                worker.process.kill()
+
+    def _spawn(self, place: int) -> None:
+        context = get_context("spawn")
+        ours, theirs = context.Pipe()
+        work = self._work
+        job = (work.plan.groups, work.plugin_files, self._devices[place], self._threads)
+        process = context.Process(target=worker_main, args=(theirs, *job), name=f"xai worker {place}", daemon=True)
+        # set here, since a child reads them before it runs anything of ours
+        with _environment(OMP_NUM_THREADS=str(self._threads), MKL_NUM_THREADS=str(self._threads)):
+            process.start()
+        theirs.close()
+        self._workers[f"worker-{process.pid}"] = _Worker(process, ours, place, heard=time.monotonic())
+
+
+@contextlib.contextmanager
+def _environment(**values: str) -> Any:  # noqa: ANN401 - a context
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def worker_main(pipe: Connection, groups: Any, plugin_files: Sequence[str], device: str, threads: int) -> None:  # noqa: ANN401
+    """What a worker process runs: pieces come in through the pipe, events and results go out, until None comes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver says what to do
+    stop = Stop()
+    with stop.on_signals(quiet=True):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        from xai_framework.executors.runner import Runner
+        from xai_framework.registry import Registry
+
+        def tell(event: dict[str, Any]) -> None:
+            try:
+                pipe.send(event)
+            except OSError:  # never raised here, where a method would be blamed for it
+                stop.ask("the driver is gone")
+
+        runner = Runner(groups, Registry(plugin_files), stop, tell, device)
+        with contextlib.suppress(EOFError, OSError):  # the driver is gone
+            while (piece := pipe.recv()) is not None:
+                pipe.send(attempted(runner, piece))
+                if stop.asked:
+                    return
