@@ -263,8 +263,9 @@ def composed(overrides: Sequence[str]) -> DictConfig:
     try:
         return compose(CONFIG_NAME, overrides=list(overrides), return_hydra_config=True)
     except Exception as error:  # Hydra raises almost anything for what a user may write
-        chosen = next((o for o in overrides if o.lstrip("+").startswith("experiment=")), "")
-        raise explained(error, where=chosen) from None
+        guilty = [o for o in overrides if o in str(error)]
+        guilty += [o for o in overrides if o.lstrip("+").startswith("experiment=")]
+        raise explained(error, where=guilty[0] if guilty else "configuration") from None
 
 
 def _check_key(key: str, base: DictConfig, written: str) -> None:

@@ -130,8 +130,8 @@ class _Walk:
     def _check_keys(self, node: Any) -> None:  # noqa: ANN401
         seen: dict[str, Any] = {}
         for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                raise self._error("a key is a text", key)
+            if not isinstance(key, yaml.ScalarNode) or key.value == "":
+                raise self._error("a key is a text", key, "write key: value")
             if key.tag == "tag:yaml.org,2002:merge":
                 continue
             if key.tag != "tag:yaml.org,2002:str":
