@@ -23,6 +23,7 @@ class WorkerState:
 
     backbone: str = ""
     images: int = 0
+    maps: int = 0
     passes: int = 0
     of: int = 0
     stored: int = 0
@@ -32,14 +33,15 @@ class WorkerState:
 class State:
     """A run as its events tell it. Fed by the run itself, or by its event log from another terminal.
 
-    ``units``, ``images`` and ``maps`` are (done, in all); an image counts once for each backbone and set of methods.
+    ``units`` and ``maps`` are (done, in all); ``image_count`` is that of all units, so a picture counts once for each
+    backbone.
     """
 
     study: str = ""
     executor: str = ""
     units: tuple[int, int] = (0, 0)
-    images: tuple[int, int] = (0, 0)
     maps: tuple[int, int] = (0, 0)
+    image_count: int = 0
     failed: int = 0
     begun: float | None = None
     latest: float = 0.0
@@ -63,10 +65,15 @@ class State:
     @property
     def remaining(self) -> float | None:
         """About how many seconds are left, at the speed so far; None before anything is done."""
-        done, total = self.images
-        begun = sum(w.images * w.passes / w.of for w in self.workers.values() if w.of)
+        done, total = self.maps
+        begun = sum(w.maps * w.passes / w.of for w in self.workers.values() if w.of)
         done_so_far = min(float(total), done + begun)
         return (total - done_so_far) * self.seconds / done_so_far if done_so_far else None
+
+    @property
+    def images(self) -> float:
+        """Images done: units may be stored method by method, so maps are what is counted."""
+        return self.image_count * self.maps[0] / max(1, self.maps[1])
 
     def worker(self, event: Event) -> WorkerState:
         """The state of the worker that says it."""
@@ -76,15 +83,13 @@ class State:
         self.__init__()  # type: ignore[misc] # a log holds every run of the study; the latest counts
         self.study, self.executor = str(event.get("study", "")), str(event.get("executor", ""))
         self.begun = self.latest = float(event["time"])
-        self.units, self.images, self.maps = (
-            (0, int(event["units"])),
-            (0, int(event["images"])),
-            (0, int(event["maps"])),
-        )
+        self.units, self.maps = (0, int(event["units"])), (0, int(event["maps"]))
+        self.image_count = int(event["images"])
 
     def _on_started(self, event: Event) -> None:
         at = self.worker(event)
         at.backbone, at.images, at.passes, at.of = str(event["backbone"]), int(event["images"]), 0, 0
+        at.maps = at.images * len(event["methods"])
         self.waiting = False
 
     def _on_progress(self, event: Event) -> None:
@@ -92,17 +97,18 @@ class State:
         at.passes, at.of = int(event["passes"]), max(int(event["of"]), int(event["passes"]), 1)
 
     def _on_stored(self, event: Event) -> None:
-        at = self.worker(event)
-        at.stored += int(event["images"])
-        at.images = at.passes = at.of = 0
-        self.units = (self.units[0] + 1, max(self.units))
-        self.images = (self.images[0] + int(event["images"]), max(self.images))
-        self.maps = (self.maps[0] + int(event["maps"]), max(self.maps))
-        self.failed += int(event["failed"])
+        self._on_stopped(event)
+        self.units = (min(self.units[0] + 1, self.units[1]), self.units[1])
 
     def _on_stopped(self, event: Event) -> None:
-        self._on_stored(event)
-        self.units = (self.units[0] - 1, self.units[1])
+        at = self.worker(event)
+        at.stored += int(event["maps"])
+        at.images = at.maps = at.passes = at.of = 0
+        self._count(int(event["maps"]), int(event["failed"]))
+
+    def _count(self, maps: int, failed: int) -> None:
+        self.maps = (self.maps[0] + maps, self.maps[1])
+        self.failed += failed
 
     def _on_waiting(self, _event: Event) -> None:
         self.waiting = True
@@ -112,7 +118,8 @@ class State:
         self._note(f"a worker died ({event['how']}); its unit is done again, method by method")
 
     def _on_given_up(self, event: Event) -> None:
-        self._note(f"{event['method']}: stored as failed, it killed its worker again ({event['how']})")
+        self._count(int(event["maps"]), int(event["maps"]))
+        self._note(f"{event['method']}: stored as failed, {event['why']}")
 
     def _on_out_of_memory(self, event: Event) -> None:
         whose = f"{event['method']}: " if "method" in event else ""
@@ -130,13 +137,10 @@ class State:
 
 
 def summary(state: State) -> str:
-    """One line: ``64/320 images, 3.2 images/s, 19 maps/s, 2 failed, 1 min 20 s left``."""
-    done, total = state.images
-    parts = [
-        f"{done}/{total} images",
-        f"{done / state.seconds:.1f} images/s",
-        f"{state.maps[0] / state.seconds:.1f} maps/s",
-    ]
+    """One line: ``384/1920 maps, 3.2 images/s, 19 maps/s, 2 failed, 1 min 20 s left``."""
+    done, total = state.maps
+    parts = [f"{done}/{total} maps"]
+    parts += [f"{count / state.seconds:.3g} {what}/s" for count, what in ((state.images, "images"), (done, "maps"))]
     if state.failed:
         parts.append(f"{state.failed} failed")
     if state.remaining is not None and done < total:
@@ -169,7 +173,7 @@ def table(state: State) -> Table:
         # a unit's bar by its passes; what the passes come to is an estimate, so the bar may jump at the end
         bar = ProgressBar(total=max(worker.of, 1), completed=worker.passes, width=30)
         at = f"{worker.images} images at hand" if worker.images else "idle"
-        shown.add_row(name, worker.backbone, bar, at, f"{worker.stored} stored")
+        shown.add_row(name, worker.backbone, bar, at, f"{worker.stored} maps stored")
     outer.add_row(shown)
     for note in state.notes[-5:]:
         outer.add_row(f"[yellow]{_escaped(note)}[/]")

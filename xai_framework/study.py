@@ -154,7 +154,7 @@ def _compute(work: Work, executor: Executor, name: str) -> None:
             raise
         tell({"event": "end", "how": f"stopped: {work.stop.reason}" if work.stop.asked else "finished"})
         log.close()
-    print(f"computed in {time.monotonic() - start:.1f} s")
+    print(f"{'stopped after' if work.stop.asked else 'computed in'} {time.monotonic() - start:.1f} s")
 
 
 def _announce(study: Plan, units: Sequence[Sequence[Unit]]) -> None:

@@ -56,9 +56,8 @@ def drive(work: Work, pool: Pool) -> None:
     """Run all pieces on the pool. Raises the first error that concerns a whole group once all others are done."""
     pieces = work.pieces()
     claims = Claims(work.outputs / "store")
-    driver = _Driver(work, pool, Pieces(work.plan.groups, pieces, claims))
     try:
-        driver.run()
+        _Driver(work, pool, pieces, claims).run()
     finally:
         claims.close()
     if work.outcome.errors:
@@ -66,8 +65,9 @@ def drive(work: Work, pool: Pool) -> None:
 
 
 class _Driver:
-    def __init__(self, work: Work, pool: Pool, pieces: Pieces) -> None:
-        self._work, self._pool, self._pieces = work, pool, pieces
+    def __init__(self, work: Work, pool: Pool, pieces: Sequence[Piece], claims: Claims) -> None:
+        self._work, self._pool = work, pool
+        self._pieces = Pieces(work.plan.groups, pieces, claims, self._give_up)
         self._at: dict[str, Piece] = {}
         self._loaded: dict[str, int] = {}
         self._told_to_stop = False
@@ -121,9 +121,7 @@ class _Driver:
         else:
             self._loaded.pop(said.worker, None)
             self._tell(said.worker, "worker_died", piece, how=said.died)
-            for cell in self._pieces.lost(piece, said.died):
-                self._count(len(piece.rows), len(piece.rows))
-                self._tell(said.worker, "given_up", piece, method=cell.label, how=said.died)
+            self._pieces.lost(piece, said.died)
 
     def _finished(self, worker: str, piece: Piece, done: Done) -> None:
         self._pieces.finish(piece)
@@ -131,6 +129,11 @@ class _Driver:
         seconds = round(done.seconds, 3)
         facts = {"images": done.rows, "maps": done.maps, "failed": done.failed, "seconds": seconds}
         self._tell(worker, "stored" if done.complete else "stopped", piece, **facts)
+
+    def _give_up(self, piece: Piece, why: str) -> None:
+        label = self._work.plan.groups[piece.group].cells[piece.cells[0]].label
+        self._count(len(piece.rows), len(piece.rows))
+        self._tell("driver", "given_up", piece, method=label, why=why, maps=len(piece.rows))
 
     def _count(self, maps: int, failed: int) -> None:
         """Also asks to stop where the study's policy says so."""

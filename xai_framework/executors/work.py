@@ -5,18 +5,21 @@ from __future__ import annotations
 import itertools
 import os
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from xai_framework.core.errors import XaiError
 from xai_framework.events import Tell
-from xai_framework.plan import Cell, Group, Plan, Unit
+from xai_framework.plan import Group, Plan, Unit
 from xai_framework.stop import Stop
 from xai_framework.store import Claims, Tail, failed_block, rows_digest
 
 MOST_DEATHS = 2
 """Workers that one piece of work may take with it."""
+
+MOST_GIVEN_UP = 3
+"""Units that a method may be given up on before the rest of its units is not tried any more in this run."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +90,11 @@ class Pieces:
     Not thread-safe: one per process.
     """
 
-    def __init__(self, groups: Sequence[Group], pieces: Iterable[Piece], claims: Claims) -> None:
-        self._groups, self._claims = groups, claims
+    def __init__(
+        self, groups: Sequence[Group], pieces: Iterable[Piece], claims: Claims, give_up: Callable[[Piece, str], None]
+    ) -> None:
+        """``give_up`` is told of every piece, of one cell, that is stored as failed, and why."""
+        self._groups, self._claims, self._give_up = groups, claims, give_up
         self._queues: dict[int, deque[Piece]] = {}
         numbers = [0]
         for piece in pieces:
@@ -97,7 +103,10 @@ class Pieces:
         self._numbers = itertools.count(1 + max(numbers))
         self._elsewhere: list[Piece] = []
         self._out: dict[int, Piece] = {}
-        self._tails: dict[tuple[int, int], Tail] = {}
+        self._tails = {
+            (g, c): Tail(cell.store.journal_path) for g, m in enumerate(groups) for c, cell in enumerate(m.cells)
+        }
+        self._given_up: Counter[tuple[int, int]] = Counter()
 
     @property
     def left(self) -> bool:
@@ -127,23 +136,17 @@ class Pieces:
         for cell in piece.cells:
             self._claims.give_back(self._claim(piece, cell))
 
-    def lost(self, piece: Piece, how: str) -> list[Cell]:
-        """A worker died of it: it is done again, each method by itself, and stored as failed where it kills again.
-
-        Returns the cells that are given up.
-        """
+    def lost(self, piece: Piece, how: str) -> None:
+        """A worker died of it: it is done again, each method by itself, and stored as failed where it kills again."""
         self.finish(piece)
         deaths = piece.deaths + 1
         if len(piece.cells) == 1 and deaths >= MOST_DEATHS:
-            cell = self._groups[piece.group].cells[piece.cells[0]]
-            keys = self._groups[piece.group].manifest.keys(piece.rows)
-            reason = f"its worker died {deaths} times over it ({how})"
-            cell.store.write(failed_block(keys, reason), {}, {"reason": reason})
-            return [cell]
+            self._given_up[piece.group, piece.cells[0]] += 1
+            self._fail(piece, piece.cells[0], f"its worker died {deaths} times over it ({how})")
+            return
         queue = self._queues.setdefault(piece.group, deque())
         for cell_number in piece.cells:
             queue.appendleft(replace(piece, number=next(self._numbers), cells=(cell_number,), deaths=deaths))
-        return []
 
     def drop(self, group: int) -> None:
         """Nothing of this group can be computed."""
@@ -161,7 +164,10 @@ class Pieces:
         mine = [cell for cell, name in names.items() if self._claims.take(name)]
         others = tuple(cell for cell in piece.cells if cell not in mine)
         rows = rows_digest(self._groups[piece.group].manifest.keys(piece.rows))
-        missing = tuple(cell for cell in mine if not self._tail(piece.group, cell).has(rows))
+        for cell in mine:
+            if self._given_up[piece.group, cell] >= MOST_GIVEN_UP:  # each try would cost two more workers
+                self._fail(piece, cell, f"not tried: it killed its workers on {MOST_GIVEN_UP} units before")
+        missing = tuple(cell for cell in mine if not self._tails[piece.group, cell].has(rows))
         for cell in mine:
             if cell not in missing:
                 self._claims.give_back(names[cell])
@@ -172,15 +178,16 @@ class Pieces:
         self._out[piece.number] = piece = replace(piece, cells=missing)
         return piece
 
+    def _fail(self, piece: Piece, cell: int, reason: str) -> None:
+        group = self._groups[piece.group]
+        block = failed_block(group.manifest.keys(piece.rows), reason)
+        group.cells[cell].store.write(block, {}, {"reason": reason})
+        self._give_up(replace(piece, cells=(cell,)), reason)
+
     def _claim(self, piece: Piece, cell: int) -> str:
         group = self._groups[piece.group]
         first = group.manifest.rows[piece.rows[0]]
         return f"{group.cells[cell].store.id} {first.id} {first.content}"
-
-    def _tail(self, group: int, cell: int) -> Tail:
-        if (group, cell) not in self._tails:
-            self._tails[group, cell] = Tail(self._groups[group].cells[cell].store.journal_path)
-        return self._tails[group, cell]
 
 
 def how_it_ended(code: int | None) -> str:

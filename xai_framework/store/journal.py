@@ -132,14 +132,18 @@ class Journal:
 
 
 class Tail:
-    """The lists of rows that a cell's journal names, also those that other processes add to it later."""
+    """The lists of rows that are added to a cell's journal from now on, by this process or others."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._read = path, 0
+        self._path = path
+        try:
+            self._read = path.stat().st_size
+        except OSError:
+            self._read = 0
         self._rows: set[str] = set()
 
     def has(self, rows: str) -> bool:
-        """Whether a shard of just these rows was stored by now."""
+        """Whether a shard of just these rows was added."""
         try:
             size = self._path.stat().st_size
             if size > self._read:
