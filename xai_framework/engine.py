@@ -29,6 +29,7 @@ from xai_framework.probe import Counts, SharedProbe
 from xai_framework.records import BatchFacts, CellRows
 from xai_framework.rng import NamedRng
 from xai_framework.stop import Interrupted, Stop
+from xai_framework.store import HALVED
 
 Taken = dict[Task, tuple[BatchFacts, Sequence[NDArray[np.float32] | Exception]]]
 """What one micro-batch gave each task."""
@@ -158,7 +159,7 @@ class Engine:
             failed += int((block.status == Status.failed).sum())
             less = self.attempts.limits.get(task.label) or (self.chunk if self.chunk < self.batch else None)
             # marked, since sums in passes of other sizes are the same up to rounding only
-            halved = {"rows_in_a_pass": str(less)} if less else {}
+            halved = {HALVED: str(less)} if less else {}
             task.store.write(block, {**task.attributes, **halved}, volatile)
         return failed
 

@@ -61,7 +61,8 @@ class Group:
         """
         keys = self.manifest.keys()
         blocks = self._blocks(keys, size)
-        stored = [cell.store.stored(blocks, keys) for cell in self.cells]
+        retry = self.job.settings.retry_failed
+        stored = [cell.store.stored(blocks, keys, failed=not retry) for cell in self.cells]
         units: list[Unit] = []
         scattered: dict[tuple[int, ...], list[int]] = {}
         for block in blocks.values():
@@ -125,14 +126,17 @@ def plan(jobs: Sequence[Job], registry: Registry, *, keep_manifests: bool = True
         key, group = _group_of(job, shared)
         group = groups.setdefault(key, group)
         for cell in _cells_of(job, group, shared):
-            mark = (key, cell.store.id, cell.label)
+            # by what is computed, not by group: a method that draws nothing is the same under every seed
+            mark = (group.manifest.key, cell.store.id, cell.label)
             if mark not in seen:
                 seen.add(mark)
                 group.cells.append(cell)
-    _tell_backbones_apart(list(groups.values()))
-    for group in groups.values():
+    filled = [group for group in groups.values() if group.cells]
+    _tell_backbones_apart(filled)
+    for group in filled:
         _tell_methods_apart(group)
-    return Plan(tuple(groups.values()))
+    _tell_settings_apart(filled)
+    return Plan(tuple(filled))
 
 
 @dataclass
@@ -240,3 +244,16 @@ def _tell_methods_apart(group: Group) -> None:
         for i, suffix in zip(at, suffixes, strict=True):
             if suffix:
                 group.cells[i] = replace(group.cells[i], label=f"{label}[{suffix}]")
+
+
+def _tell_settings_apart(groups: list[Group]) -> None:
+    """Cells that differ in nothing but a setting of the study, as its seed, have it in their labels."""
+    named: dict[tuple[str, str, str], list[tuple[Group, int]]] = {}
+    for group in groups:
+        for i, cell in enumerate(group.cells):
+            named.setdefault((group.backbone, cell.target, cell.label), []).append((group, i))
+    for places in named.values():
+        settings = [{name: getattr(g.job.settings, name) for name in ("seed", "space", "precision")} for g, _ in places]
+        for (group, i), suffix in zip(places, differing(settings), strict=True):
+            if suffix:
+                group.cells[i] = replace(group.cells[i], label=f"{group.cells[i].label}[{suffix}]")

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 import xai_framework
-from xai_framework.cli import catalogue, completion, explain, verify
+from xai_framework.cli import catalogue, completion, explain, upkeep, verify
 from xai_framework.core.errors import XaiError
 
 
@@ -20,6 +20,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from xai_framework.cli.run import run_command
 
             return run_command(arguments[1:])
+        if arguments[:1] == ["plan"] and not {"-h", "--help"} & set(arguments):
+            from xai_framework.cli.plan import plan_command
+
+            return plan_command(arguments[1:])
         args, rest = parser().parse_known_args(arguments)
         if "pictures" in args and not any(r.startswith("-") for r in rest):
             args.pictures += rest  # overrides behind an option; argparse gives up on them
@@ -41,9 +45,13 @@ def parser() -> argparse.ArgumentParser:
         "run", help="run a study: method=[gradient,gradcam] backbone=... dataset=... (-m to sweep)", add_help=False
     )
     run.set_defaults(run=lambda _args: 0)
+    what = "what a run would do and cost, with the same words behind it: cells, passes, time, memory, disk"
+    planned = commands.add_parser("plan", help=what, epilog="xai plan method=[gradient,rise] ... [--json]")
+    planned.set_defaults(run=lambda _args: 0)
     explain.add_parser(commands)
     catalogue.add_parsers(commands)
     verify.add_parser(commands)
+    upkeep.add_parsers(commands)
     completion.add_parsers(commands)
     return made
 

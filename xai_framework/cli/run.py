@@ -17,6 +17,10 @@ def run_command(argv: Sequence[str]) -> int:
     """Everything behind ``xai run``; returns the exit code."""
     from xai_framework.registry import Registry
 
+    if "--dry-run" in argv:
+        from xai_framework.cli.plan import plan_command
+
+        return plan_command(argv)
     arguments, files = local_plugins(argv)
     registry = Registry(files)
     configs = composed_jobs(arguments, registry, files)

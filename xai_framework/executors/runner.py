@@ -46,7 +46,7 @@ class Runner:
         self._tasks = {}
         started = time.monotonic()
         tasks = tasks_of(self._groups[group].cells, self._registry)
-        self._engine = _engine(self._groups[group], tasks, self._registry, self._stop, self._tell, self._device)
+        self._engine = engine_of(self._groups[group], tasks, self._registry, self._stop, self._tell, self._device)
         self._tasks, self._loaded = tasks, group
         seconds = round(time.monotonic() - started, 3)
         self._tell({"event": "loaded", "backbone": self._groups[group].backbone, "seconds": seconds})
@@ -96,7 +96,8 @@ def passes_of(group: Group, piece: Piece, tasks: dict[str, Task], engine: Engine
     return passes([(tasks[c.store.id].method, id(tasks[c.store.id].target)) for c in cells], engine.input_shape).shared
 
 
-def _engine(group: Group, tasks: dict[str, Task], registry: Registry, stop: Stop, tell: Tell, device: str) -> Engine:
+def engine_of(group: Group, tasks: dict[str, Task], registry: Registry, stop: Stop, tell: Tell, device: str) -> Engine:
+    """Load a group's backbone and check its tasks; ``device`` overrides that of the settings. Raises XaiError."""
     settings = group.job.settings
     device = device or settings.device
     check_device(device)

@@ -35,6 +35,7 @@ class Settings(Plugin):
     max_failures: float | None = param(
         None, ge=0, le=1, doc="stop the run when more than this share of its maps has failed; null: never"
     )
+    retry_failed: bool = param(False, doc="compute again what is stored as failed")
     report: bool = param(True, doc="write the page")
     scale: Literal["map", "saturated", "method"] = param(
         "saturated", doc="colours: each map its own scale, the same with its largest values saturated, or one a method"

@@ -9,6 +9,8 @@ from xai_framework.store.cell import Store as Store
 from xai_framework.store.cell import Summary as Summary
 from xai_framework.store.cell import open_cell as open_cell
 from xai_framework.store.claims import Claims as Claims
+from xai_framework.store.garbage import Garbage as Garbage
+from xai_framework.store.garbage import garbage as garbage
 from xai_framework.store.identity import canonical as canonical
 from xai_framework.store.identity import cell_id as cell_id
 from xai_framework.store.journal import Tail as Tail
@@ -20,4 +22,6 @@ from xai_framework.store.run import StoredMaps as StoredMaps
 from xai_framework.store.run import open_run as open_run
 from xai_framework.store.run import read_run as read_run
 from xai_framework.store.run import write_run as write_run
+from xai_framework.store.schema import HALVED as HALVED
 from xai_framework.store.verify import Problem as Problem
+from xai_framework.store.verify import digest as digest

@@ -123,6 +123,15 @@ def append_line(path: Path, line: bytes) -> None:
         raise _explained(error, path, len(data)) from error
 
 
+def place_link(source: Path, path: Path) -> None:
+    """A second name for a file, or a copy of it where the file system has no links. Raises StoreError."""
+    try:
+        os.link(source, path)
+        _sync_folder(path.parent)
+    except OSError:
+        write_atomic(path, source.read_bytes())
+
+
 def remove(path: Path) -> None:
     """Delete a file that may be there. Raises StoreError where the disk refuses."""
     try:

@@ -14,8 +14,9 @@ from typing import Any
 
 from xai_framework.core.errors import StoreError
 from xai_framework.core.status import Status
-from xai_framework.store.atomic import remove, write_atomic
+from xai_framework.store.atomic import place_link, remove, write_atomic
 from xai_framework.store.block import Block, Key
+from xai_framework.store.damage import damaged
 from xai_framework.store.identity import canonical, cell_id, file_digest, safe_name
 from xai_framework.store.journal import NAME_DIGITS, Entry, Journal, RowLists, entry_of
 from xai_framework.store.merge import merge_shards
@@ -23,6 +24,7 @@ from xai_framework.store.reader import MapFile
 from xai_framework.store.schema import SCHEMA, check_attributes, shard_bytes
 from xai_framework.store.verify import Problem, problems_of, repair
 
+_FAILED = str(int(Status.failed))
 _HAVE_NO_MAP = (Status.failed, Status.not_applicable)
 
 
@@ -117,17 +119,20 @@ class CellStore:
         """
         return {key: entry.shard for key, (entry, _) in self._index().items()}
 
-    def stored(self, blocks: Mapping[str, slice], keys: Sequence[Key]) -> bytearray:
+    def stored(self, blocks: Mapping[str, slice], keys: Sequence[Key], *, failed: bool = True) -> bytearray:
         """One byte for each of ``keys``, 1 where the row is stored: what :meth:`rows` says, without reading more than
         the journal where shards hold whole ``blocks`` (checksum of a list of rows -> its place in ``keys``).
+
+        Without ``failed``, rows that are stored as failed count as missing.
         """
         mask = bytearray(len(keys))
         sizes = _sizes(self.path / "shards")
         lines, _ = self.journal.lines()
         known = [line for line in lines if sizes.pop(line.shard, -1) == line.size]
-        if sizes or any(line.rows not in blocks for line in known):
-            index = self._index()
-            return bytearray(key in index for key in keys)
+        if sizes or any(line.rows not in blocks or (not failed and _FAILED in line.status) for line in known):
+            found = self._index()
+            wanted = {k for k, (entry, i) in found.items() if failed or entry.status[i] != Status.failed}
+            return bytearray(key in wanted for key in keys)
         for line in known:
             place = blocks[line.rows]
             mask[place] = b"\1" * (place.stop - place.start)
@@ -174,6 +179,70 @@ class CellStore:
         facts = {"source": source, "sha256": file_digest(path), "size": path.stat().st_size}
         write_atomic(path.with_suffix(".json"), canonical(facts).encode())
         return path
+
+    def compact(self, *, dry: bool = False) -> int:
+        """Let sound merged files stand in for the shards they were made of; returns the bytes that are freed. With
+        ``dry`` it only says how many.
+
+        A merged file is a shard as good as any: it takes its place among them under the name of its checksum, by a link
+        where the file system has them. Not to be called while a run is writing to this cell.
+        """
+        freed = 0
+        for path in sorted(self.path.glob("maps-*.h5")):
+            mark = self.merged_mark(path)
+            if mark is None or mark.get("sha256") != file_digest(path):
+                continue
+            with MapFile(path) as file:
+                keys, status = tuple(file.keys), tuple(int(s) for s in file.columns["status"])
+                source = self.source_of(keys)
+            if source is None or mark.get("source") != source:  # shards know better by now
+                continue
+            merged = Entry(f"{mark['sha256'][:NAME_DIGITS]}.h5", mark["sha256"], path.stat().st_size, keys, status)
+            old = self._replaceable(merged)
+            freed += sum(_size(p) for p in old)
+            if dry or not old:
+                continue
+            self._replace(path, merged, old)
+            facts = {**mark, "source": self.source_of(keys)}
+            write_atomic(path.with_suffix(".json"), canonical(facts).encode())
+        return freed
+
+    def _replaceable(self, merged: Entry) -> list[Path]:
+        """Shards of which every row that counts is in the merged file."""
+        covered = set(merged.keys)
+        needed = {entry.shard for key, (entry, _) in self._index().items() if key not in covered}
+        return [p for name, p in self.shard_files().items() if name != merged.shard and name not in needed]
+
+    def _replace(self, path: Path, merged: Entry, old: Sequence[Path]) -> None:
+        place = self.path / "shards" / merged.shard
+        if not place.is_file():
+            place_link(path, place)
+            self.journal.append(merged)
+        for shard in old:
+            remove(shard)
+            remove(shard.with_suffix(".json"))
+        entries, _ = self.journal.read()
+        gone = {p.name for p in old}
+        self.journal.replace([e for name, e in entries.items() if name not in gone])
+
+    def adopt(self, other: CellStore) -> int:
+        """Take over the shards of the same cell in another store; returns how many were new. Raises StoreError where
+        one of them is damaged.
+        """
+        entries, _ = other.journal.read()
+        mine, taken = self.shard_files(), 0
+        for name, path in other.shard_files().items():
+            entry = entries.get(name) or entry_of(path, other.id)
+            if entry is None or file_digest(path) != entry.sha256:
+                raise damaged(path)
+            if name in mine:
+                continue
+            if not (self.path / "cell.json").is_file():
+                write_atomic(self.path / "cell.json", canonical({"id": self.id, "identity": self.identity}).encode())
+            write_atomic(self.path / "shards" / name, path.read_bytes())
+            self.journal.append(entry)
+            taken += 1
+        return taken
 
     def verify(self) -> list[Problem]:
         """Everything that is wrong with this cell; empty where all is well. Reads every byte."""

@@ -18,7 +18,7 @@ from xai_framework.store.block import Key
 from xai_framework.store.damage import damaged
 from xai_framework.store.identity import file_digest
 from xai_framework.store.reader import MapFile
-from xai_framework.store.schema import RESERVED, Grid, blank_chunk, create
+from xai_framework.store.schema import HALVED, RESERVED, Grid, blank_chunk, create
 
 _MOST_OPEN = 32
 
@@ -96,10 +96,15 @@ def _common_grid(sources: Sequence[_Source]) -> Grid:
 
 
 def _shared(attributes: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    """What all shards agree on, so that the result does not depend on which of them came first."""
-    first = attributes[0]
-    own = {"cell", "identity"} | (first.keys() - set(RESERVED))
-    return {k: v for k, v in first.items() if k in own and all(a.get(k) == v for a in attributes)}
+    """What all shards that say it agree on, so that the result does not depend on which of them came first."""
+    said: dict[str, set[str]] = {}
+    for one in attributes:
+        for name, value in one.items():
+            if name not in RESERVED or name in ("cell", "identity"):
+                said.setdefault(name, set()).add(value)
+    if halved := said.pop(HALVED, None):
+        said[HALVED] = {min(halved, key=int)}
+    return {name: next(iter(values)) for name, values in sorted(said.items()) if len(values) == 1}
 
 
 def _in_order(sources: Sequence[_Source], total: int) -> list[tuple[_Source, int]]:

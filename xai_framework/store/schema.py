@@ -17,6 +17,9 @@ SCHEMA = "xai-maps/1"
 RESERVED = ("Conventions", "schema", "cell", "identity")
 """Attributes that the store sets itself."""
 
+HALVED = "rows_in_a_pass"
+"""Attribute of files whose maps were computed in smaller passes because memory ran out: the same up to rounding."""
+
 Grid = tuple[int, int, int]
 """(C,h,w) of one map."""
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from xai_framework.store.damage import damaged
 from xai_framework.store.identity import cell_id, file_digest
 from xai_framework.store.journal import NAME_DIGITS, Entry, entry_of
 from xai_framework.store.reader import MapFile
+from xai_framework.store.schema import HALVED
 
 if TYPE_CHECKING:
     from xai_framework.store.cell import CellStore
@@ -70,6 +72,21 @@ def repair(cell: CellStore) -> list[Problem]:
     ordered = [name for name in known if name in shards] + [name for name in shards if name not in known]
     journal.replace([entry for name in ordered if (entry := known.get(name) or entry_of(shards[name], cell.id))])
     return list(problems_of(cell))
+
+
+def digest(folders: Iterable[Path]) -> tuple[str, int]:
+    """One checksum over the merged files of cells, by name and content, and how many files were left out: those of
+    which maps were computed in smaller passes because memory ran out, which are the same up to rounding only.
+    """
+    lines, left_out = [], 0
+    for folder in sorted(folders):
+        for path in sorted(folder.glob("maps-*.h5")):
+            with MapFile(path) as file:
+                halved = HALVED in file.attributes
+            left_out += halved
+            if not halved:
+                lines.append(f"{folder.parent.name}/{folder.name}/{path.name} {file_digest(path)}\n")
+    return hashlib.sha256("".join(lines).encode()).hexdigest(), left_out
 
 
 def _identity_problems(cell: CellStore) -> Iterator[Problem]:
