@@ -52,9 +52,10 @@ class Stop:
             raise Interrupted(self.reason)
 
     @contextlib.contextmanager
-    def on_signals(self, *, quiet: bool = False) -> Iterator[None]:
+    def on_signals(self, *, quiet: bool = False, anywhere: bool = False) -> Iterator[None]:
         """SIGINT, SIGTERM and SIGUSR1 ask to stop; a second one ends the process at once with 128 + its number.
 
+        ``anywhere``: there are no safe points, and none are needed: Interrupted is raised where the signal arrives.
         Outside the main thread, where Python takes no signals, nothing changes.
         """
         if threading.current_thread() is not threading.main_thread():
@@ -66,6 +67,8 @@ class Stop:
                 os._exit(128 + number)
             name = signal.Signals(number).name
             self.ask(name)
+            if anywhere:
+                raise Interrupted(name)
             if not quiet:
                 text = f"\n{name}: storing what is finished; once more to stop at once\n"
                 os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, text.encode())  # print is not safe in here

@@ -19,7 +19,7 @@ from xai_framework.plan import Plan, Unit, plan
 from xai_framework.progress import Display
 from xai_framework.registry import Registry
 from xai_framework.spec import Job
-from xai_framework.stop import RESUMABLE, Stop
+from xai_framework.stop import RESUMABLE, Interrupted, Stop
 from xai_framework.store import write_run
 
 FAILED, STOPPED = 3, 4
@@ -34,6 +34,19 @@ def run_study(
 
     Only what is missing is computed; where nothing is, no model is loaded and torch is not imported.
     """
+    stop = Stop()
+    try:
+        # computing stops at safe points; planning, merging and drawing may be broken off anywhere
+        with stop.on_signals(anywhere=True):
+            return _run(jobs, registry, command, plugin_files, stop)
+    except Interrupted:
+        print(f"stopped by {stop.reason}; the same command goes on from here", file=sys.stderr)
+        return RESUMABLE
+
+
+def _run(
+    jobs: Sequence[Job], registry: Registry, command: Sequence[str], plugin_files: Sequence[str], stop: Stop
+) -> int:
     settings = jobs[0].settings
     look = renderer(jobs[0], registry) if settings.report else None
     executor = registry.build("executor", jobs[0].executor, "executor")
@@ -44,7 +57,6 @@ def run_study(
     units = [group.units(settings.unit) for group in study.groups]
     if any(units):
         _announce(study, units)
-        stop = Stop()
         work = Work(study, units, tuple(plugin_files), folder, stop, tell=lambda _event: None)
         _compute(work, executor, str(jobs[0].executor["name"]))
         if stop.asked:
