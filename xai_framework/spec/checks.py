@@ -121,6 +121,8 @@ def _check_all(
 def _check_shape(o: Override, multirun: bool) -> None:
     if o.value_type in (ValueType.INTERVAL_SWEEP, ValueType.GLOB_CHOICE_SWEEP):
         raise ConfigError("names no values", where=str(o.input_line), fix="name them: a,b,c or range(1,4)")
+    if o.is_sweep_override() and not _size(o):
+        raise ConfigError("holds no value", where=str(o.input_line), fix="name values: a,b,c or range(1,4)")
     if o.is_sweep_override() and not multirun:
         key, value = str(o.key_or_group), str(o.input_line).partition("=")[2]
         fix = f"use {key}=[{value}] for several at once, or -m to sweep" if key == "method" else "add -m to sweep"
@@ -236,8 +238,8 @@ def _size(o: Override) -> int:
         return 1
     value = o.value()
     if isinstance(value, RangeSweep):
-        start, stop, step = (float(v) for v in (value.start or 0, value.stop or 0, value.step or 1))
-        return max(0, math.ceil((stop - start) / step))
+        start, stop, step = (float(v) for v in (value.start or 0, value.stop or 0, value.step))
+        return max(0, math.ceil((stop - start) / step)) if step else 0
     return sum(1 for _ in o.sweep_iterator())
 
 

@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from xai_framework.core.errors import ConfigError, did_you_mean
 from xai_framework.core.params import params_of
 from xai_framework.registry import Registry
+from xai_framework.spec.environment import without_secrets
 from xai_framework.spec.job import Job, Settings
 from xai_framework.spec.problems import explained
 
@@ -29,7 +30,8 @@ def job_of(config: DictConfig, registry: Registry) -> Job:
         config.pop("hydra", None)
     text = OmegaConf.to_yaml(config, resolve=False)
     try:
-        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=False)
+        with without_secrets():
+            plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=False)
     except OmegaConfBaseException as error:
         raise explained(error, config) from None
     if not isinstance(plain, dict):

@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from xai_framework.core.errors import ConfigError, did_you_mean
+from xai_framework.spec.environment import REFUSED
 from xai_framework.spec.nodes import GROUPS
 
 _SECOND_TO_ALL = ("full_key:", "object_type=", "reference_type=", "Set the environment variable", "See https://")
@@ -26,6 +27,9 @@ def explained(error: Exception, config: DictConfig | None = None, where: str = "
     if found := re.search(r"Environment variable '(.*?)' not found", text):
         fix = f"set it, or give a value in its place: ${{oc.env:{found[1]},VALUE}}"
         return ConfigError(f"variable {found[1]} of the environment is not set", where=key, fix=fix)
+    if found := re.search(f"{REFUSED} '(.*?)'", text):
+        fix = "a plugin that needs it reads os.environ itself; if it is no secret, give the variable another name"
+        return ConfigError(f"{REFUSED} {found[1]} of the environment", where=key, fix=fix)
     if "Recursive interpolation" in text:
         return ConfigError(f"refers to itself: {_chain(key, config)}", where=key, fix="give one of them a value")
     if found := re.search(r"Interpolation key '(.*?)' not found", text):

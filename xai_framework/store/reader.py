@@ -124,7 +124,7 @@ class MapFile:
 
     def __init__(self, path: str | Path, *, examined: bool = False) -> None:
         self.path = Path(path)
-        _check_present(self.path)
+        check_present(self.path)
         if not examined:
             guard(self.path)
         self._file = _opened(self.path)
@@ -329,7 +329,7 @@ def survey(path: Path) -> None:
             file.attribution.whole(i)
 
 
-def _check_present(path: Path) -> None:
+def check_present(path: Path) -> None:
     """Raises StoreError where there is no such file, or where its first bytes already tell that it is none of ours."""
     try:
         if not path.is_file():

@@ -20,7 +20,7 @@ from xai_framework.store import foreign
 from xai_framework.store.atomic import write_atomic
 from xai_framework.store.damage import damaged
 from xai_framework.store.identity import canonical
-from xai_framework.store.reader import MapFile, StoredRow
+from xai_framework.store.reader import MapFile, StoredRow, check_present
 
 if TYPE_CHECKING:
     import xarray
@@ -53,19 +53,37 @@ def read_run(folder: Path) -> dict[str, Any]:
         if file.stat().st_size > LARGEST_RECORD:
             raise StoreError("is too large for a run record", where=str(file))
         record = json.loads(file.read_text("utf-8"))
-        for cell in record["cells"]:
-            if not all(isinstance(cell[key], str) for key in ("label", "id", "file")):
-                raise TypeError
+        _check_types(record)
     except FileNotFoundError:
         raise StoreError("no run is stored here", where=str(folder), fix=f"give a folder that holds {RECORD}") from None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         fix = "delete it and run the study again; no map is computed anew"
         raise StoreError("is damaged", where=str(file), fix=fix) from None
     outputs = _outputs(folder)
     for cell in record["cells"]:
-        if not (outputs / cell["file"]).resolve().is_relative_to(outputs):
+        if not _is_inside(outputs / cell["file"], outputs):
             raise StoreError(f"names a file outside the outputs folder: {cell['file'][:80]!r}", where=str(file))
     return dict(record)
+
+
+def _check_types(record: Mapping[str, Any]) -> None:
+    """Raises KeyError, TypeError or ValueError where a record is not as a run writes it."""
+    texts = [cell[key] for cell in record["cells"] for key in ("label", "id", "file")]
+    texts += [record.get(key, "") for key in ("study", "command", "config_yaml")]
+    maps = [record.get("versions", {})]
+    for cell in record["cells"]:
+        texts += [cell.get(key, "") for key in ("backbone", "target")]
+        maps += [cell.get(key, {}) for key in ("method", "dataset")]
+    if not all(isinstance(text, str) for text in texts) or not all(isinstance(value, dict) for value in maps):
+        raise TypeError
+    json.dumps(record, ensure_ascii=False, allow_nan=False).encode()  # no NaN, and no half of a character
+
+
+def _is_inside(file: Path, folder: Path) -> bool:
+    try:
+        return file.resolve().is_relative_to(folder)
+    except (OSError, ValueError):  # a name that no disk takes
+        return False
 
 
 class StoredMaps:
@@ -85,10 +103,11 @@ class StoredMaps:
         return MapFile(self.path)
 
     def _check(self) -> None:
-        if self._examine and self.path.is_file():
+        check_present(self.path)
+        if self._examine:
             foreign.examine(self.path)
         # damage that HDF5 itself would not notice: metadata has no checksum of its own
-        if self.path.is_file() and foreign.sealed(self.path) is False:
+        if foreign.sealed(self.path) is False:
             raise damaged(self.path)
 
     def __len__(self) -> int:
