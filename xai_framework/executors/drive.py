@@ -125,27 +125,15 @@ class _Driver:
 
     def _finished(self, worker: str, piece: Piece, done: Done) -> None:
         self._pieces.finish(piece)
-        self._count(done.maps, done.failed)
+        self._work.count(done.maps, done.failed)
         seconds = round(done.seconds, 3)
         facts = {"images": done.rows, "maps": done.maps, "failed": done.failed, "seconds": seconds}
         self._tell(worker, "stored" if done.complete else "stopped", piece, **facts)
 
     def _give_up(self, piece: Piece, why: str) -> None:
         label = self._work.plan.groups[piece.group].cells[piece.cells[0]].label
-        self._count(len(piece.rows), len(piece.rows))
+        self._work.count(len(piece.rows), len(piece.rows))
         self._tell("driver", "given_up", piece, method=label, why=why, maps=len(piece.rows))
-
-    def _count(self, maps: int, failed: int) -> None:
-        """Also asks to stop where the study's policy says so."""
-        self._work.outcome.maps += maps
-        self._work.outcome.failed += failed
-        settings = self._work.plan.groups[0].job.settings
-        if failed and settings.on_error == "stop":
-            self._work.stop.ask("on_error=stop: a map failed")
-        most = settings.max_failures
-        total = sum(len(u.rows) * len(u.cells) for units in self._work.units for u in units)
-        if most is not None and self._work.outcome.failed > most * total:
-            self._work.stop.ask(f"max_failures={most:g}: {self._work.outcome.failed} of {total} maps failed")
 
     def _tell(self, worker: str, event: str, piece: Piece, **facts: object) -> None:
         self._work.tell({"event": event, "worker": worker, "piece": piece.number, **facts})

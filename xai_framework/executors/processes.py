@@ -182,22 +182,23 @@ def _environment(**values: str) -> Any:  # noqa: ANN401 - a context
 
 def worker_main(pipe: Connection, groups: Any, plugin_files: Sequence[str], device: str, threads: int) -> None:  # noqa: ANN401
     """What a worker process runs: pieces come in through the pipe, events and results go out, until None comes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver says what to do
     stop = Stop()
-    with stop.on_signals(quiet=True):
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        from xai_framework.executors.runner import Runner
-        from xai_framework.registry import Registry
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver says what to do
+    for name in ("SIGTERM", "SIGUSR1"):  # so may these, before the driver's own: a second one changes nothing
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), lambda number, _frame: stop.ask(signal.Signals(number).name))
+    from xai_framework.executors.runner import Runner
+    from xai_framework.registry import Registry
 
-        def tell(event: dict[str, Any]) -> None:
-            try:
-                pipe.send(event)
-            except OSError:  # never raised here, where a method would be blamed for it
-                stop.ask("the driver is gone")
+    def tell(event: dict[str, Any]) -> None:
+        try:
+            pipe.send(event)
+        except OSError:  # never raised here, where a method would be blamed for it
+            stop.ask("the driver is gone")
 
-        runner = Runner(groups, Registry(plugin_files), stop, tell, device)
-        with contextlib.suppress(EOFError, OSError):  # the driver is gone
-            while (piece := pipe.recv()) is not None:
-                pipe.send(attempted(runner, piece))
-                if stop.asked:
-                    return
+    runner = Runner(groups, Registry(plugin_files), stop, tell, device)
+    with contextlib.suppress(EOFError, OSError):  # the driver is gone
+        while (piece := pipe.recv()) is not None:
+            pipe.send(attempted(runner, piece))
+            if stop.asked:
+                return

@@ -68,6 +68,22 @@ class Work:
     stop: Stop
     tell: Tell
     outcome: Outcome = field(default_factory=Outcome)
+    total: int = 0
+
+    def __post_init__(self) -> None:
+        """``total`` is the number of maps that ``max_failures`` is a share of."""
+        self.total = self.total or sum(len(u.rows) * len(u.cells) for units in self.units for u in units)
+
+    def count(self, maps: int, failed: int) -> None:
+        """Add to the outcome; asks to stop where the study's policy says so."""
+        self.outcome.maps += maps
+        self.outcome.failed += failed
+        settings = self.plan.groups[0].job.settings
+        if failed and settings.on_error == "stop":
+            self.stop.ask("on_error=stop: a map failed")
+        most = settings.max_failures
+        if most is not None and self.outcome.failed > most * self.total:
+            self.stop.ask(f"max_failures={most:g}: {self.outcome.failed} of {self.total} maps failed")
 
     @property
     def outputs(self) -> Path:
