@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from xai_framework.cli.main import main
-from xai_framework.spec.environment import looks_secret
+from xai_framework.core import environment
+from xai_framework.registry import Registry
+from xai_framework.report.gather import view_of
+from xai_framework.store import open_run, read_run, write_run
 
 GLOBAL = "# @package _global_\n"
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
@@ -64,6 +69,7 @@ FILES = {
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("NOPE", raising=False)
+    monkeypatch.setattr(environment, "_taken", {})
     return tmp_path
 
 
@@ -166,6 +172,51 @@ def test_a_reference_is_stored_as_it_is_written(folder: Path, monkeypatch: pytes
     assert b"${oc.env:MY_PLACE}" in written
 
 
+def test_a_dataset_found_by_the_environment_is_recorded_by_its_name(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where a picture fails and its reason is stored; another machine shows the photographs that it has."""
+    pictures = folder / VALUE / "photos"
+    pictures.mkdir(parents=True)
+    Image.new("RGB", (96, 96), "red").save(pictures / "a.png")
+    (pictures / "b.png").write_text("<html>")
+    monkeypatch.setenv("MY_DATA", str(folder / VALUE))
+    argv = ["run", "dataset=folder", "dataset.path=${oc.env:MY_DATA}/photos", "method=[gradient]", "study=demo"]
+    for _ in range(2):  # also where the record is read and written again
+        assert main(argv) == 3
+        assert VALUE.encode() not in _everything_written(folder)
+    run = Path("outputs/runs/demo")
+    assert json.loads((run / "run.json").read_text())["cells"][0]["dataset"]["path"] == "${oc.env:MY_DATA}/photos"
+    assert read_run(run)["cells"][0]["dataset"]["path"] == str(pictures)
+    (folder / VALUE).rename(folder / "elsewhere")
+    monkeypatch.setenv("MY_DATA", str(folder / "elsewhere"))
+    rows = list(view_of(open_run(run), Registry([])).rows)
+    assert rows[0].photograph is not None
+    monkeypatch.delenv("MY_DATA")
+    assert read_run(run)["cells"][0]["dataset"]["path"] == "${oc.env:MY_DATA}/photos"
+
+
+def test_a_record_cannot_ask_for_secrets(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stranger's record is read with this machine's environment."""
+    monkeypatch.setenv("MY_SECRET", VALUE)
+    run = folder / "outputs/runs/demo"
+    fact = {"label": "a", "id": "b", "file": "c.h5", "dataset": {"name": "folder", "path": "${oc.env:MY_SECRET}"}}
+    write_run(run, {"cells": [fact]})
+    assert read_run(run)["cells"] == [fact]
+
+
+def test_short_values_are_no_parts_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"A": "a", "B": "DATA", "C": "/x/DATA_1", "D": "oc.env"}.items():
+        monkeypatch.setenv(name, value)
+        environment.remember(name, value)
+    texts = ["a", "abca", "my DATA", "/x/DATA_1/b", "oc.env", 3, None, ["a", {"b": "a"}]]
+    assert environment.veiled(texts) == [
+        *("${oc.env:A}", "abca", "my ${oc.env:B}", "${oc.env:C}/b", "${oc.env:D}", 3, None),
+        ["${oc.env:A}", {"b": "${oc.env:A}"}],
+    ]
+    assert environment.unveiled(environment.veiled(texts)) == texts
+
+
 SECRETS = {
     "study": "study: ${oc.env:MY_SECRET}\n",
     "in a text": "study: a-${oc.env:MY_SECRET}-b\n",
@@ -203,4 +254,4 @@ def test_a_secret_is_refused_where_it_would_be_stored(
     ],
 )
 def test_secrets_are_told_by_their_names(name: str, secret: bool) -> None:
-    assert looks_secret(name) is secret
+    assert environment.looks_secret(name) is secret

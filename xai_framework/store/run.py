@@ -6,7 +6,7 @@ import contextlib
 import importlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from xai_framework.core.environment import unveiled, veiled
 from xai_framework.core.errors import StoreError, did_you_mean
 from xai_framework.store import foreign
 from xai_framework.store.atomic import write_atomic
@@ -34,11 +35,13 @@ def write_run(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
 
     ``record["cells"]`` are dicts with at least ``label``, ``id`` (of the cell) and ``file`` (the merged file, relative
     to the outputs folder). A cell takes the place of an earlier one of the same label, id and dataset; all other
-    entries are those of the latest run. A record that says nothing new is not written.
+    entries are those of the latest run. A record that says nothing new is not written. What a cell's configuration
+    took from the environment is written by its name.
     """
     file = folder / RECORD
+    record = _with_configs(record, veiled)
     with _locked(folder):
-        before = read_run(folder) if file.is_file() else {"cells": []}
+        before = _read(folder) if file.is_file() else {"cells": []}
         cells = {_cell_key(c): c for c in (*before["cells"], *record["cells"])}
         united = {**record, "cells": list(cells.values())}
         if united != before:
@@ -47,7 +50,22 @@ def write_run(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_run(folder: Path) -> dict[str, Any]:
-    """The record of a study. Raises StoreError where it is missing, damaged, or names files outside the outputs."""
+    """The record of a study. Raises StoreError where it is missing, damaged, or names files outside the outputs.
+
+    Datasets that were found by the environment are found by this process's environment.
+    """
+    return _with_configs(_read(folder), unveiled, keys=("dataset",))
+
+
+def _with_configs(
+    record: Mapping[str, Any], change: Callable[[Any], Any], keys: Sequence[str] = ("dataset", "method")
+) -> dict[str, Any]:
+    cells = [{k: change(v) if k in keys else v for k, v in cell.items()} for cell in record["cells"]]
+    return {**record, "cells": cells}
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    """The record as it is written."""
     file = folder / RECORD
     try:
         if file.stat().st_size > LARGEST_RECORD:
