@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from xai_framework.core.dataset import Dataset, Row
 from xai_framework.core.errors import ConfigError
+from xai_framework.store import write_atomic
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Manifest:
 def manifest_of(dataset: Dataset, identity: str, folder: Path | None) -> Manifest:
     """The manifest of a dataset, from ``folder`` where an up-to-date one is kept there.
 
-    ``identity`` is a text that names the dataset's configuration and code.
+    ``identity`` is a text that names the dataset's configuration and code. Raises StoreError where the disk refuses.
     """
     fingerprint = dataset.fingerprint()
     if fingerprint is None or folder is None:
@@ -50,10 +50,7 @@ def manifest_of(dataset: Dataset, identity: str, folder: Path | None) -> Manifes
         pass  # absent, torn or of an older version: made again below
     manifest = _built(dataset)
     text = "".join(json.dumps(asdict(r)) + "\n" for r in manifest.rows)
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_suffix(f".tmp-{os.getpid()}")
-    temporary.write_text(text, "utf-8")
-    temporary.replace(file)
+    write_atomic(file, text.encode())
     return manifest
 
 

@@ -20,7 +20,7 @@ from xai_framework.progress import Display
 from xai_framework.registry import Registry
 from xai_framework.spec import Job
 from xai_framework.stop import RESUMABLE, Interrupted, Stop
-from xai_framework.store import write_run
+from xai_framework.store import check_writable, write_run
 
 FAILED, STOPPED = 3, 4
 """Exit codes of a run that finished with failed images, and of one that its own policy stopped."""
@@ -56,6 +56,7 @@ def _run(
     folder = Path(settings.outputs) / "runs" / settings.study
     units = [group.units(settings.unit) for group in study.groups]
     if any(units):
+        check_writable(Path(settings.outputs) / "store")  # said now rather than after the first unit
         _announce(study, units)
         work = Work(study, units, tuple(plugin_files), folder, stop, tell=lambda _event: None)
         _compute(work, executor, str(jobs[0].executor["name"]))

@@ -239,6 +239,14 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
+def test_whether_a_folder_can_be_written_is_known_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    atomic.check_writable(tmp_path / "new/folder")
+    assert [p.name for p in tmp_path.rglob("*")] == ["new", "folder"]
+    monkeypatch.setattr(atomic, "os", FailingOs(1, errno.EROFS, True))
+    with pytest.raises(StoreError, match=r"new: cannot be written: Read-only file system \(.*writable"):
+        atomic.check_writable(tmp_path / "new")
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_without_permission_is_named(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
@@ -270,7 +278,7 @@ for _ in range(int(sys.argv[4])):
     if not process:
         child(writing, first)
     os.close(writing)
-    time.sleep(seed.uniform(0.01, 0.1))
+    time.sleep(seed.uniform(0.02, 0.25))
     os.kill(process, signal.SIGKILL)
     os.waitpid(process, 0)
     with os.fdopen(reading, "rb") as pipe:
@@ -308,7 +316,7 @@ def _check_after_kills(root: Path, acknowledged: list[int]) -> None:
 
 def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     acknowledged = _killed(tmp_path, seed=1, kills=20)
-    assert len(acknowledged) > 20
+    assert len(acknowledged) > 10
     _check_after_kills(tmp_path, acknowledged)
 
 

@@ -1,5 +1,6 @@
 """Results on disk: the only room that imports h5py."""
 
+from xai_framework.store.atomic import check_writable as check_writable
 from xai_framework.store.atomic import write_atomic as write_atomic
 from xai_framework.store.block import Block as Block
 from xai_framework.store.block import Key as Key

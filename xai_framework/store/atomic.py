@@ -132,6 +132,17 @@ def place_link(source: Path, path: Path) -> None:
         write_atomic(path, source.read_bytes())
 
 
+def check_writable(folder: Path) -> None:
+    """Raises StoreError where no file can be put into a folder; it is made where it is not there yet."""
+    temporary = folder / f".tmp-{os.getpid()}-{secrets.token_hex(4)}@{_HOST}"
+    try:
+        _make_folder(folder)
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        os.unlink(temporary)  # noqa: PTH108
+    except OSError as error:
+        raise _explained(error, folder, 0) from error
+
+
 def remove(path: Path) -> None:
     """Delete a file that may be there. Raises StoreError where the disk refuses."""
     try:

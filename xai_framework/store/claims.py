@@ -5,14 +5,13 @@ Nothing depends on a claim: results are named by their content, and work done tw
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
 import sys
 import warnings
 from pathlib import Path
-
-_UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EROFS, errno.EACCES)
 
 
 class Claims:
@@ -40,7 +39,8 @@ class Claims:
     def close(self) -> None:
         """Give back everything."""
         if self._handle is not None:
-            os.close(self._handle)
+            with contextlib.suppress(OSError):  # a claim is given back all the same
+                os.close(self._handle)
             self._handle = None
 
     def _lock(self, name: str, how: str) -> bool:
@@ -59,9 +59,7 @@ class Claims:
         except OSError as error:
             if error.errno in (errno.EAGAIN, errno.EACCES) and self._handle is not None:
                 return False
-            if error.errno not in _UNSUPPORTED:
-                raise
-            self._works = False
+            self._works = False  # whatever the reason: if the disk refuses results too, the store says so
             warnings.warn(
                 f"{self._path}: files cannot be locked here ({error.strerror}); runs at the same time in this folder "
                 "may do some work twice, which costs time only",
