@@ -14,6 +14,7 @@ from xai_framework.core.errors import ConfigError
 from xai_framework.identity import SCHEMA, Config, caption, differing, is_stochastic, plugin_identity
 from xai_framework.manifest import Manifest, manifest_of
 from xai_framework.registry import Registry
+from xai_framework.registry.resolution import resolved
 from xai_framework.spec import Job
 from xai_framework.store import CellStore, Key, Store
 
@@ -214,13 +215,6 @@ def cell_identity(registry: Registry, backbone: Config, target: Config, method: 
     return identity
 
 
-def resolved(registry: Registry, kind: str, config: Config) -> Config:
-    """The configuration with moving names replaced by what they stand for; loads the class only if it has any."""
-    if not registry.schema(kind, str(config["name"])).resolves:
-        return config
-    return registry.config_of(registry.build(kind, config, kind).resolved())
-
-
 def expanded(registry: Registry, kind: str, config: Config) -> list[Config]:
     """One configuration for each single plugin that a list-valued one stands for."""
     if not registry.schema(kind, str(config["name"])).expands:
@@ -253,7 +247,8 @@ def _tell_settings_apart(groups: list[Group]) -> None:
         for i, cell in enumerate(group.cells):
             named.setdefault((group.backbone, cell.target, cell.label), []).append((group, i))
     for places in named.values():
-        settings = [{name: getattr(g.job.settings, name) for name in ("seed", "space", "precision")} for g, _ in places]
+        names = ("seed", "space", "precision")
+        settings: list[Config] = [{name: getattr(g.job.settings, name) for name in names} for g, _ in places]
         for (group, i), suffix in zip(places, differing(settings), strict=True):
             if suffix:
                 group.cells[i] = replace(group.cells[i], label=f"{group.cells[i].label}[{suffix}]")

@@ -69,6 +69,7 @@ class _Driver:
         self._work, self._pool = work, pool
         self._pieces = Pieces(work.plan.groups, pieces, claims, self._give_up)
         self._at: dict[str, Piece] = {}
+        self._busy: Counter[int] = Counter()
         self._loaded: dict[str, int] = {}
         self._told_to_stop = False
 
@@ -94,10 +95,11 @@ class _Driver:
         for worker in self._pool.idle():
             if worker in self._at:
                 continue
-            piece = self._pieces.take(self._loaded.get(worker), Counter(p.group for p in self._at.values()))
+            piece = self._pieces.take(self._loaded.get(worker), self._busy)
             if piece is None:
                 return
             self._at[worker] = piece
+            self._busy[piece.group] += 1
             self._loaded[worker] = piece.group
             group = self._work.plan.groups[piece.group]
             labels = [group.cells[c].label for c in piece.cells]
@@ -109,6 +111,7 @@ class _Driver:
             self._work.tell({"worker": said.worker, **said.event})
             return
         piece = self._at.pop(said.worker)
+        self._busy[piece.group] -= 1
         if said.done is not None:
             self._finished(said.worker, piece, said.done)
         elif said.error is not None:

@@ -149,8 +149,7 @@ class Pieces:
     def finish(self, piece: Piece) -> None:
         """A worker has stored it, or has given it up."""
         del self._out[piece.number]
-        for cell in piece.cells:
-            self._claims.give_back(self._claim(piece, cell))
+        self._claims.give_back(self._claim(piece))
 
     def lost(self, piece: Piece, how: str) -> None:
         """A worker died of it: it is done again, each method by itself, and stored as failed where it kills again."""
@@ -176,20 +175,16 @@ class Pieces:
 
     def _claimed(self, piece: Piece) -> Piece | None:
         """The piece without what is done or taken by others; None where nothing is left of it."""
-        names = {cell: self._claim(piece, cell) for cell in piece.cells}
-        mine = [cell for cell, name in names.items() if self._claims.take(name)]
-        others = tuple(cell for cell in piece.cells if cell not in mine)
+        if not self._claims.take(self._claim(piece)):
+            self._elsewhere.append(piece)
+            return None
         rows = rows_digest(self._groups[piece.group].manifest.keys(piece.rows))
-        for cell in mine:
+        for cell in piece.cells:
             if self._given_up[piece.group, cell] >= MOST_GIVEN_UP:  # each try would cost two more workers
                 self._fail(piece, cell, f"not tried: it killed its workers on {MOST_GIVEN_UP} units before")
-        missing = tuple(cell for cell in mine if not self._tails[piece.group, cell].has(rows))
-        for cell in mine:
-            if cell not in missing:
-                self._claims.give_back(names[cell])
-        if others:
-            self._elsewhere.append(replace(piece, number=next(self._numbers), cells=others))
+        missing = tuple(cell for cell in piece.cells if not self._tails[piece.group, cell].has(rows))
         if not missing:
+            self._claims.give_back(self._claim(piece))
             return None
         self._out[piece.number] = piece = replace(piece, cells=missing)
         return piece
@@ -200,10 +195,13 @@ class Pieces:
         group.cells[cell].store.write(block, {}, {"reason": reason})
         self._give_up(replace(piece, cells=(cell,)), reason)
 
-    def _claim(self, piece: Piece, cell: int) -> str:
+    def _claim(self, piece: Piece) -> str:
+        """By its first row: one lock a piece, since every lock held makes the next dearer. Two studies that compute
+        other methods of the same backbone and images take turns at a piece.
+        """
         group = self._groups[piece.group]
         first = group.manifest.rows[piece.rows[0]]
-        return f"{group.cells[cell].store.id} {first.id} {first.content}"
+        return f"{group.id} {first.id} {first.content}"
 
 
 def how_it_ended(code: int | None) -> str:

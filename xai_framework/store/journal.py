@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from xai_framework.core.errors import StoreError
 from xai_framework.store.atomic import append_line, write_atomic
@@ -108,11 +108,16 @@ class Journal:
             return [], []
         except OSError as error:
             raise StoreError(f"cannot be read: {error.strerror}", where=str(self.path)) from None
+        filled = [text for text in texts if text]
+        with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
+            together = json.loads(b"[" + b",".join(filled) + b"]")  # several times faster than one by one
+            if len(together) == len(filled):
+                return [_line_of(facts) for facts in together], []
         found, torn = [], []
         for number, text in enumerate(texts, 1):
             if text:
                 try:
-                    found.append(_parsed(text))
+                    found.append(_line_of(json.loads(text)))
                 except (ValueError, KeyError, TypeError, RecursionError):
                     torn.append(number)
         return found, torn
@@ -153,7 +158,7 @@ class Tail:
                 self._read += len(whole)
                 for text in whole.split(b"\n"):
                     with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
-                        self._rows.add(_parsed(text).rows)
+                        self._rows.add(_line_of(json.loads(text)).rows)
         except OSError:
             return False
         return rows in self._rows
@@ -183,8 +188,7 @@ def _rows_line(keys: Sequence[Key]) -> bytes:
     return canonical([list(k) for k in keys]).encode()
 
 
-def _parsed(text: bytes) -> Line:
-    facts = json.loads(text)
+def _line_of(facts: dict[str, Any]) -> Line:
     line = Line(facts["shard"], facts["sha256"], facts["size"], facts["rows"], facts["status"])
     if not (len(line.status) == facts["n"] and line.status.isdecimal() and isinstance(line.size, int)):
         raise ValueError("is no line")
