@@ -111,7 +111,7 @@ TYPED = {
     "method=[gradient,": "'[' at character 8 is not closed; a list is written without spaces",
     "study=a]": "']' at character 8 closes nothing",
     "study='abc": "at character 7 is not closed",
-    "": "'': mismatched input",
+    "": "'': mismatched input '<EOF>' is not expected here; expected key=value",
     "+method@method.012=gradient": "a label behind '@', is made of letters",
     "seed=${seed}": "seed: refers to itself: seed -> seed",
     "seed=${oc.env:NOPE}": "seed: variable NOPE of the environment is not set",
@@ -120,6 +120,14 @@ TYPED = {
     "-m seed=range(0,1e9)": "1000000000 combinations, more than 10000",
     "-m seed=range(0,1e4) threads=1,2": "20000 combinations",
     "-m seed=glob(*)": "names no values; name them: a,b,c",
+    "=3": "=3: no key before '='; expected key=value",
+    "foo": "foo: missing EQUAL at '<EOF>'; expected key=value",
+    "method==gradient": "extraneous input '=' is not expected here",
+    "seed =3": "expected key=value, without spaces",
+    "method=[null]": "method=[null]: no name is given",
+    "dataset=null": "dataset=null: no name is given; (available: arrays",
+    "backbone=[shapes_vgg,shapes_resnet]": "one run has one backbone; sweep: -m backbone=shapes_vgg,shapes_resnet",
+    "experiment=[quickstart,gallery]": "one run has one experiment; sweep: -m experiment=quickstart,gallery",
     "-m seed=range(0,9,0)": "holds no value; name values",
     "-m seed=interval(0,1)": "names no values; name them: a,b,c",
     "-m dataset=shapes,folder dataset.images=2": "Could not override 'dataset.images'",
@@ -128,7 +136,7 @@ TYPED = {
 
 @pytest.mark.parametrize("typed", TYPED)
 def test_a_mistake_that_is_typed_is_named(typed: str, capsys: pytest.CaptureFixture[str]) -> None:
-    said = said_of(typed.split(" "), capsys)
+    said = said_of([typed] if " =" in typed else typed.split(" "), capsys)
     assert TYPED[typed] in said
 
 

@@ -69,10 +69,12 @@ def _parsed(argument: str) -> Override:
     try:
         parsed: Override = OverridesParser.create().parse_override(argument)
     except HydraException as error:
-        what = unclosed(argument) or _first_line(error)
+        what = unclosed(argument) or re.sub(r" expecting \{.*\}", " is not expected here", _first_line(error))
         raise ConfigError(what, where=argument or "''", fix=_spelling(argument)) from None
     except RecursionError:
         raise ConfigError("is nested too deep", where=argument[:60]) from None
+    if not parsed.key_or_group:
+        raise ConfigError("no key before '='", where=argument, fix="expected key=value")
     if parsed.value() is None and argument.endswith("="):
         raise ConfigError("no value behind '='", where=argument, fix="give a value, or null for none")
     return parsed
@@ -80,8 +82,8 @@ def _parsed(argument: str) -> Override:
 
 def _spelling(argument: str) -> str:
     key, _, value = argument.partition("=")
-    if not value:
-        return "expected key=value"
+    if not value or key != key.strip():
+        return "expected key=value, without spaces"
     if not re.fullmatch(r"[+~]*[^\W\d][\w./-]*(@[^\W\d][\w.-]*)?", key) or re.search(r"[.@]\d", key):
         return "a key, and a label behind '@', is made of letters, digits and '_' and starts with a letter"
     if value.startswith("[") and not value.endswith("]"):
@@ -133,33 +135,42 @@ def _check_choice(o: Override, options: dict[str, list[str]], registry: Registry
     group = str(o.key_or_group)
     if group not in options or o.is_delete():
         return
-    if o.is_sweep_override():
-        values = [v for s in o.sweep_iterator() for v in (s if isinstance(s, list) else [s])]
-    else:
-        value = o.value()
-        values = value if isinstance(value, list) else [value]
-    if group == "method" and not values:
-        raise ConfigError("no method: nothing to do", where=str(o.input_line), fix=did_you_mean("", options["method"]))
-    names = [str(v) for v in values if v is not None]
-    if not o.is_sweep_override():
-        for name in names:
-            if names.count(name) > 1:
-                raise ConfigError(
-                    f"{name!r} is given twice",
-                    where=str(o.input_line),
-                    fix=f"give the second a label: +{group}@{group}.again={name}",
-                )
+    names = _chosen(o, group, options[group])
+    for name in names:
+        if not o.is_sweep_override() and names.count(name) > 1:
+            fix = f"give the second a label: +{group}@{group}.again={name}"
+            raise ConfigError(f"{name!r} is given twice", where=str(o.input_line), fix=fix)
     for name in names:
         if name not in options[group]:
-            broken = [s for s in registry.schemas(group) if s.name == name and s.broken] if group in GROUPS else []
-            if broken:
-                raise ConfigError(f"plugin {name!r} cannot be used: {broken[0].broken}", where=str(o.input_line))
-            if Path(f"conf/{group}/{name}.yml").is_file():
-                raise ConfigError("Hydra reads .yaml only", where=f"conf/{group}/{name}.yml", fix="rename it to .yaml")
-            fix = did_you_mean(name, options[group])
-            if group == "experiment":
-                fix += f"; looked in {Path('conf/experiment').absolute()} and the package's own"
-            raise ConfigError(f"no {group} {name!r}", where=str(o.input_line), fix=fix)
+            raise _unknown(name, group, str(o.input_line), options[group], registry)
+
+
+def _chosen(o: Override, group: str, options: Sequence[str]) -> list[str]:
+    """The names that are chosen from a group, by a run or by all of a sweep."""
+    written = str(o.input_line)
+    choices = list(o.sweep_iterator()) if o.is_sweep_override() else [o.value()]
+    values = [v for choice in choices for v in (choice if isinstance(choice, list) else [choice])]
+    if None in values and group != "experiment":
+        raise ConfigError("no name is given", where=written, fix=did_you_mean("", options))
+    if group != "method" and any(isinstance(choice, list) and len(choice) > 1 for choice in choices):
+        several = ",".join(map(str, values))
+        raise ConfigError(f"one run has one {group}", where=written, fix=f"sweep: -m {group}={several}")
+    if group == "method" and not values:
+        raise ConfigError("no method: nothing to do", where=written, fix=did_you_mean("", options))
+    return [str(v) for v in values if v is not None]
+
+
+def _unknown(name: str, group: str, written: str, options: Sequence[str], registry: Registry) -> ConfigError:
+    """Why a name cannot be chosen."""
+    broken = [s for s in registry.schemas(group) if s.name == name and s.broken] if group in GROUPS else []
+    if broken:
+        return ConfigError(f"plugin {name!r} cannot be used: {broken[0].broken}", where=written)
+    if Path(f"conf/{group}/{name}.yml").is_file():
+        return ConfigError("Hydra reads .yaml only", where=f"conf/{group}/{name}.yml", fix="rename it to .yaml")
+    fix = did_you_mean(name, options)
+    if group == "experiment":
+        fix += f"; looked in {Path('conf/experiment').absolute()} and the package's own"
+    return ConfigError(f"no {group} {name!r}", where=written, fix=fix)
 
 
 def _check_repeated(overrides: Sequence[Override]) -> None:
