@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, example, given, settings
 from benchmarks.fuzz_configs import Case, cases, outcome
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(cases())
 @example(({}, []))
 @example(({}, ["method=[gradient]", "seed=${seed}"]))
