@@ -14,11 +14,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks.reliability import disks, kills, launch
+from benchmarks.reliability import damage, disks, inputs, kills, launch, memory, plugins, together
 from benchmarks.reliability.lab import Result, Row, Size
 from benchmarks.reliability.table import printed, write
 
-ROWS: tuple[Row, ...] = tuple(sorted((*kills.ROWS, *disks.ROWS), key=lambda r: int(r.number)))
+_PARTS = (kills, disks, damage, inputs, plugins, memory, together)
+ROWS: tuple[Row, ...] = tuple(sorted((row for part in _PARTS for row in part.ROWS), key=lambda r: int(r.number)))
 _LONG = ("28", "8", "2", "24")
 """Begun first where they are asked for, so that no processor core idles at the end."""
 
