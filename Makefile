@@ -4,13 +4,18 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 DEV_STAMP := .venv/.installed-dev
 
-.PHONY: demo test lint types figures agreement clean
+.PHONY: demo test engines lint types figures agreement clean
 
 demo: $(STAMP)
 	$(BIN)/xai run experiment=quickstart
 
 test: $(DEV_STAMP) lint types
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+# executors that span machines, each with its real engine on this one; what cannot be installed is skipped
+engines: $(DEV_STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[slurm,ray]" hydra-joblib-launcher
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/engines
 
 lint: $(DEV_STAMP)
 	$(BIN)/ruff check

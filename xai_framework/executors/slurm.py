@@ -329,7 +329,7 @@ def run_share(file: str) -> None:
     # not what was missing when the job was submitted: it may have waited for hours, or run before
     units = [group.units(group.job.settings.unit) for group in share.plan.groups]
     work = Work(share.plan, units, share.plugin_files, share.folder, stop, tell, total=share.total)
-    tell({"event": "job_began", "host": os.uname().nodename, "units": sum(map(len, units))})
+    tell({"event": "job_began", "host": os.uname().nodename, "pid": os.getpid(), "units": sum(map(len, units))})
     try:
         if any(units):
             Processes(workers=share.processes, timeout=share.timeout).run(work)
