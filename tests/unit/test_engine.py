@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -33,6 +35,7 @@ from xai_framework.core import (
     TargetError,
 )
 from xai_framework.engine import Engine, rows_per_pass
+from xai_framework.stop import Stop
 from xai_framework.store import Block
 
 
@@ -299,3 +302,123 @@ def test_batches_are_cut_the_same_way_whatever_the_unit() -> None:
     assert rows_per_pass((3, 224, 224)) == 8
     assert rows_per_pass((3, 96, 96)) == 32
     assert rows_per_pass((3, 2000, 2000)) == 1
+
+
+# memory that runs out
+
+
+class Limited(Small):
+    """Passes of more rows than ``most`` run out of memory; ``wide`` counts them."""
+
+    most: ClassVar[int] = 100
+    wide: ClassVar[int] = 0
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if len(inputs) > Limited.most:
+            Limited.wide += 1
+            raise torch.OutOfMemoryError("pretended")
+        return super().forward(inputs)
+
+
+class Greedy(Does):
+    """Runs out of memory in every pass of more than two rows."""
+
+    def explain(self, probe: Probe, inputs: Tensor, targets: Tensor, rng: Any) -> Tensor:
+        if probe.chunk > 2:  # type: ignore[attr-defined]
+            raise MemoryError
+        return super().explain(probe, inputs, targets, rng)
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 5])
+def test_passes_are_halved_until_memory_suffices(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    expected, _ = run({"gradient": Does(), "draws": Draws()})
+    events: list[dict[str, Any]] = []
+    adapter = Limited()
+    monkeypatch.setattr(Limited, "wide", 0)
+    dataset = Noise()
+    tasks = [Task(k, m, Top(), Kept()) for k, m in {"gradient": Does(), "draws": Draws()}.items()]
+    engine = Engine(adapter, dataset, list(dataset.rows()), tasks, tell=events.append)
+    monkeypatch.setattr(Limited, "most", most)
+    engine.run(range(len(dataset)), tasks)
+    for task in tasks:
+        (block,) = task.store.blocks  # type: ignore[attr-defined]
+        assert (block.status == 0).all() or (block.status == expected[task.label].status).all()
+        np.testing.assert_allclose(block.attribution, expected[task.label].attribution, rtol=1e-5, atol=1e-6)
+    told = [e for e in events if e["event"] == "out_of_memory"]
+    assert told
+    assert len({(e.get("method"), e["rows_in_a_pass"]) for e in told}) == len(told)  # each size once
+    wide = Limited.wide
+    engine.run(range(len(dataset)), tasks)
+    assert Limited.wide <= wide + 1  # remembered
+
+
+def test_one_greedy_method_shrinks_its_own_passes_only() -> None:
+    events: list[dict[str, Any]] = []
+    kept = {"greedy": Kept(), "gradient": Kept()}
+    target = Top()
+    tasks = [Task("greedy", Greedy(), target, kept["greedy"]), Task("gradient", Does(), target, kept["gradient"])]
+    dataset = Noise()
+    engine = Engine(Small(), dataset, list(dataset.rows()), tasks, tell=events.append)
+    engine.run(range(len(dataset)), tasks)
+    assert engine.attempts.limits == {"greedy": 2}
+    np.testing.assert_allclose(kept["greedy"].blocks[0].attribution, kept["gradient"].blocks[0].attribution, atol=1e-6)
+
+
+def test_a_method_that_never_has_enough_is_failed_alone() -> None:
+    blocks, _ = run({"never": Does(raising(torch.OutOfMemoryError("pretended"))), "gradient": Does()})
+    assert set(blocks["never"].status.tolist()) == {int(Status.failed)}
+    assert all("pretended" in reason for reason in blocks["never"].reason)
+    assert set(blocks["gradient"].status.tolist()) == {int(Status.ok)}
+
+
+# being asked to stop
+
+
+def test_a_stopped_unit_stores_its_finished_batches() -> None:
+    stop = Stop()
+    dataset = Noise()
+
+    def ask(probe: Probe, inputs: Tensor, targets: Tensor) -> Tensor:
+        stop.ask("now")
+        return probe.gradient(inputs, targets)
+
+    kept = Kept()
+    tasks = [Task("asks", Does(ask), Top(), kept)]
+    engine = Engine(Small(), dataset, list(dataset.rows()), tasks, stop=stop, batch=2)
+    ran = engine.run(range(len(dataset)), tasks)
+    assert (ran.rows, ran.maps, ran.complete) == (2, 2, False)
+    assert len(kept.blocks[0].ids) == 2
+
+
+def test_a_batch_that_takes_too_long_to_stop_is_given_up() -> None:
+    stop = Stop(grace=0.0)
+    dataset = Noise()
+
+    def ask(probe: Probe, inputs: Tensor, targets: Tensor) -> Tensor:
+        stop.ask("now")
+        time.sleep(0.01)
+        return probe.gradient(inputs.clone(), targets)
+
+    kept = Kept()
+    adapter = Small()
+    tasks = [Task("asks", Does(ask), Top(), kept)]
+    engine = Engine(adapter, dataset, list(dataset.rows()), tasks, stop=stop)
+    ran = engine.run(range(len(dataset)), tasks)
+    assert (ran.rows, ran.complete, kept.blocks) == (0, False, [])
+    assert not any(m._forward_hooks for m in adapter.model.modules())
+
+
+def test_exits_and_forks_are_the_methods_own() -> None:
+    def leaves(probe: Probe, inputs: Tensor, targets: Tensor) -> Tensor:
+        raise SystemExit(7)
+
+    def forks(probe: Probe, inputs: Tensor, targets: Tensor) -> Tensor:
+        child = os.fork()
+        if child:
+            os.waitpid(child, 0)
+        return probe.gradient(inputs, targets)
+
+    blocks, _ = run({"leaves": Does(leaves), "forks": Does(forks), "gradient": Does()})
+    assert set(blocks["leaves"].status.tolist()) == {int(Status.failed)}
+    assert "sys.exit(7)" in blocks["leaves"].reason[0]
+    assert np.array_equal(blocks["forks"].attribution, blocks["gradient"].attribution)

@@ -45,7 +45,22 @@ ALLOWED = {
     "cli": {"core", "registry", "spec", "store", "report", "study", "plan"},
 }
 # rooms that must not import torch when they are imported: help, listing and a second run never pay for it
-LIGHT = {"stop", "events", "progress", "estimate", "core", "registry", "spec", "store", "identity", "manifest", "plan", "report", "study", "cli"}
+LIGHT = {
+    "stop",
+    "events",
+    "progress",
+    "estimate",
+    "core",
+    "registry",
+    "spec",
+    "store",
+    "identity",
+    "manifest",
+    "plan",
+    "report",
+    "study",
+    "cli",
+}
 
 
 def room_of(path: Path) -> str:

@@ -187,25 +187,36 @@ class CellStore:
         A merged file is a shard as good as any: it takes its place among them under the name of its checksum, by a link
         where the file system has them. Not to be called while a run is writing to this cell.
         """
-        freed = 0
+        current = self._current_files()
+        freed, covered = 0, set[Key]()
+        for path, merged in sorted(current.items(), key=lambda item: (-len(item[1].keys), item[0])):
+            if covered.issuperset(merged.keys):
+                continue
+            covered.update(merged.keys)
+            old = self._replaceable(merged)
+            freed += sum(_size(p) for p in old)
+            if old and not dry:
+                self._replace(path, merged, old)
+        if freed and not dry:
+            for path, merged in current.items():  # they are still what a merge would give, of other shards now
+                facts = {**(self.merged_mark(path) or {}), "source": self.source_of(merged.keys)}
+                write_atomic(path.with_suffix(".json"), canonical(facts).encode())
+        return freed
+
+    def _current_files(self) -> dict[Path, Entry]:
+        """Merged files that are sound and up to date, as shards would be."""
+        found = {}
         for path in sorted(self.path.glob("maps-*.h5")):
             mark = self.merged_mark(path)
             if mark is None or mark.get("sha256") != file_digest(path):
                 continue
             with MapFile(path) as file:
                 keys, status = tuple(file.keys), tuple(int(s) for s in file.columns["status"])
-                source = self.source_of(keys)
-            if source is None or mark.get("source") != source:  # shards know better by now
-                continue
-            merged = Entry(f"{mark['sha256'][:NAME_DIGITS]}.h5", mark["sha256"], path.stat().st_size, keys, status)
-            old = self._replaceable(merged)
-            freed += sum(_size(p) for p in old)
-            if dry or not old:
-                continue
-            self._replace(path, merged, old)
-            facts = {**mark, "source": self.source_of(keys)}
-            write_atomic(path.with_suffix(".json"), canonical(facts).encode())
-        return freed
+            source = self.source_of(keys)
+            if source is not None and mark.get("source") == source:  # else shards know better by now
+                name = f"{mark['sha256'][:NAME_DIGITS]}.h5"
+                found[path] = Entry(name, str(mark["sha256"]), path.stat().st_size, keys, status)
+        return found
 
     def _replaceable(self, merged: Entry) -> list[Path]:
         """Shards of which every row that counts is in the merged file."""
