@@ -482,6 +482,21 @@ def test_a_torn_last_line_spoils_no_other(cell: CellStore, cut: int) -> None:
     assert cell.rows().items() > rows.items()
 
 
+def test_a_wrong_digit_in_a_journal_is_noticed_and_its_shard_read(cell: CellStore) -> None:
+    """Wherever it stands: a line that can be read may still be wrong."""
+    rows, whole = cell.rows(), cell.journal_path.read_bytes()
+    first = whole.split(b"\n")[1]
+    places = [i for i, c in enumerate(first, 1) if chr(c).isdecimal()]
+    assert len(places) > 60
+    for place in places[::4]:
+        data = bytearray(whole)
+        data[place] = ord("7") if data[place] != ord("7") else ord("2")
+        cell.journal_path.write_bytes(data)
+        assert make_cell(cell.path.parents[1]).rows() == rows
+        assert {p.what for p in cell.verify()} <= {"line 2 is damaged"}
+        assert cell.repair() == []
+
+
 @pytest.mark.parametrize("line", [b"\xff\x00", b"[]", b'{"shard": 1}', b"[" * 99_999, b'{"n":0,"rows":[],"status":[]}'])
 def test_a_foreign_journal_line_is_passed_over(cell: CellStore, line: bytes) -> None:
     rows = cell.rows()

@@ -21,8 +21,15 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from multiprocessing.context import SpawnProcess
 
+_START_SECONDS = 300.0
+"""How long a worker may take to import what it needs, which says nothing about the methods."""
+
 _LAST_SECONDS = 4.0
 """How long workers that were asked to stop may take; then they are killed."""
+
+
+_READY = "ready"
+"""A worker's first word."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,7 @@ class _Worker:
     place: int
     piece: Piece | None = None
     heard: float = 0.0
+    ready: bool = False
     killed: str = ""
 
 
@@ -127,6 +135,9 @@ class WorkerPool:
             message = worker.pipe.recv()
         except (EOFError, OSError):
             return self._died(name)
+        if message == _READY:
+            worker.ready = True
+            return []
         if isinstance(message, dict):
             return [Said(name, event=message)]
         worker.piece = None
@@ -149,8 +160,8 @@ class WorkerPool:
             if self._stopped is not None and now - self._stopped > _LAST_SECONDS:
                 worker.killed = "it did not stop in time"
                 worker.process.kill()
-            elif now - worker.heard > self._timeout:
-                worker.killed = f"no sign of life for {self._timeout:g} s"
+            elif now - worker.heard > (limit := self._timeout if worker.ready else max(_START_SECONDS, self._timeout)):
+                worker.killed = f"no sign of life for {limit:g} s"
                 worker.process.kill()
 
     def _spawn(self, place: int) -> None:

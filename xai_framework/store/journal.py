@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,8 +181,13 @@ def entry_of(path: Path, cell: str) -> Entry | None:
 
 
 def _line(entry: Entry, rows: str) -> bytes:
-    facts = {"shard": entry.shard, "sha256": entry.sha256, "size": entry.size, "n": len(entry.keys), "rows": rows}
-    return canonical({**facts, "status": "".join(map(str, entry.status))}).encode()
+    line = Line(entry.shard, entry.sha256, entry.size, rows, "".join(map(str, entry.status)))
+    return canonical({**line._asdict(), "n": len(entry.keys), "check": _check(line)}).encode()
+
+
+def _check(line: Line) -> int:
+    """A wrong digit would be believed otherwise: a wrong size, for one, keeps a whole shard from ever counting."""
+    return zlib.crc32("\n".join(map(str, line)).encode())
 
 
 def _rows_line(keys: Sequence[Key]) -> bytes:
@@ -194,4 +200,6 @@ def _line_of(facts: dict[str, Any]) -> Line:
         raise ValueError("is no line")
     if not (isinstance(line.shard, str) and isinstance(line.sha256, str) and isinstance(line.rows, str)):
         raise TypeError("is no line")
+    if facts.get("check") not in (None, _check(line)):  # None: written before there was one
+        raise ValueError("is damaged")
     return line
