@@ -22,13 +22,15 @@ _WAIT = 0.5
 class Said:
     """What became of a piece: ``done``; or an ``error`` that concerns its whole group; or the worker ``died`` of it.
 
-    An ``event`` is news in between, and ends nothing.
+    ``blameless``: it died, but of something else, as the loss of its machine. An ``event`` is news in between, and ends
+    nothing.
     """
 
     worker: str
     done: Done | None = None
     error: XaiError | None = None
     died: str = ""
+    blameless: bool = False
     event: Event | None = None
 
 
@@ -124,7 +126,10 @@ class _Driver:
         else:
             self._loaded.pop(said.worker, None)
             self._tell(said.worker, "worker_died", piece, how=said.died)
-            self._pieces.lost(piece, said.died)
+            if said.blameless:
+                self._pieces.again(piece)
+            else:
+                self._pieces.lost(piece, said.died)
 
     def _finished(self, worker: str, piece: Piece, done: Done) -> None:
         self._pieces.finish(piece)

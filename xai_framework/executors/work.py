@@ -163,6 +163,11 @@ class Pieces:
         for cell_number in piece.cells:
             queue.appendleft(replace(piece, number=next(self._numbers), cells=(cell_number,), deaths=deaths))
 
+    def again(self, piece: Piece) -> None:
+        """It is done again as it is."""
+        self.finish(piece)
+        self._queues.setdefault(piece.group, deque()).appendleft(replace(piece, number=next(self._numbers)))
+
     def drop(self, group: int) -> None:
         """Nothing of this group can be computed."""
         self._queues.pop(group, None)
