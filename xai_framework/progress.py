@@ -194,6 +194,7 @@ class Display:
         self._is_live = sys.stdout.isatty() if live is None else live
         self._live: Any = None
         self._printed = 0.0
+        self._said = ""
         self._notes = 0
 
     def __enter__(self) -> Self:
@@ -225,4 +226,8 @@ class Display:
 
     def _line(self) -> None:
         self._printed = time.monotonic()
-        print(summary(self.state), flush=True)
+        done = self.state.maps[0]
+        if done == self.state.maps[1] and self._said.startswith(f"{done}/"):
+            return  # the last word was said
+        self._said = summary(self.state)
+        print(self._said, flush=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,13 @@ from xai_framework.core.executor import Executor
 from xai_framework.core.renderer import Renderer
 from xai_framework.events import Event, EventLog
 from xai_framework.executors.work import Work
+from xai_framework.identity import differing
 from xai_framework.plan import Plan, Unit, plan
 from xai_framework.progress import Display
 from xai_framework.registry import Registry
 from xai_framework.spec import Job
 from xai_framework.stop import RESUMABLE, Interrupted, Stop
-from xai_framework.store import check_writable, write_run
+from xai_framework.store import RECORD, check_writable, read_run, write_run
 
 FAILED, STOPPED = 3, 4
 """Exit codes of a run that finished with failed images, and of one that its own policy stopped."""
@@ -120,6 +121,8 @@ def finish(study: Plan, folder: Path, outputs: str, command: Sequence[str], jobs
         "cells": cells,
         "versions": versions(),
     }
+    for line in _changed(folder, cells):
+        print(line)
     united = write_run(folder, record)
     earlier = len(united["cells"]) - len(cells)
     if earlier > 0:
@@ -130,6 +133,22 @@ def finish(study: Plan, folder: Path, outputs: str, command: Sequence[str], jobs
             + "; another study=NAME keeps them apart"
         )
     return record
+
+
+def _changed(folder: Path, cells: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What tells a cell from an earlier one of the same label, backbone and target in the same study."""
+    earlier = read_run(folder)["cells"] if (folder / RECORD).is_file() else []
+    known = {c["id"] for c in earlier}
+    lines = []
+    for cell in cells:
+        same = [c for c in earlier if all(c.get(k) == cell[k] for k in ("label", "backbone", "target", "dataset"))]
+        if same and cell["id"] not in known:
+            before, now = differing([same[-1].get("method", {}), cell["method"]])
+            what = f"{before} before, {now} now" if before or now else "its code, its weights or the seed is another"
+            lines.append(
+                f"{cell['label']} on {cell['backbone']}: {what}; the earlier maps are kept as well"
+            )
+    return lines
 
 
 def versions() -> dict[str, str]:

@@ -31,18 +31,21 @@ ALLOWED = {
     "manifest": {"core"},
     "plan": {"core", "registry", "spec", "store", "identity", "manifest"},
     "records": {"core", "store"},
-    "attempt": {"core", "rng", "probe", "guard", "store"},
+    "attempt": {"core", "rng", "probe", "guard", "stop", "store"},
     "engine": {"core", "rng", "handout", "probe", "guard", "attempt", "records", "stop", "store"},
     "executors": {
         *("core", "attempt", "engine", "estimate", "events", "plan", "registry", "space", "stop", "store", "untrained"),
     },
     "report": {"core", "registry", "store"},
     "study": {
-        *("core", "events", "executors", "manifest", "plan", "progress", "registry", "report", "spec", "stop", "store"),
+        *("core", "events", "executors", "identity", "manifest", "plan", "progress", "registry", "report", "spec"),
+        *("stop", "store"),
     },
     "testing": {"core", "probe", "rng", "handout", "registry"},
     "api": {"core", "attempt", "engine", "registry", "space", "store", "report"},
-    "cli": {"core", "registry", "spec", "store", "report", "study", "plan"},
+    "cli": {
+        *("core", "events", "executors", "plan", "progress", "registry", "report", "spec", "stop", "store", "study"),
+    },
 }
 # rooms that must not import torch when they are imported: help, listing and a second run never pay for it
 LIGHT = {

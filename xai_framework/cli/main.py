@@ -46,7 +46,12 @@ def parser() -> argparse.ArgumentParser:
     )
     run.set_defaults(run=lambda _args: 0)
     what = "what a run would do and cost, with the same words behind it: cells, passes, time, memory, disk"
-    planned = commands.add_parser("plan", help=what, epilog="xai plan method=[gradient,rise] ... [--json]")
+    planned = commands.add_parser(
+        "plan",
+        help=what,
+        description=what,
+        usage="xai plan [OVERRIDE ...] [-m] [--json]; the overrides are those of xai run",
+    )
     planned.set_defaults(run=lambda _args: 0)
     explain.add_parser(commands)
     catalogue.add_parsers(commands)

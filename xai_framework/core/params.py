@@ -94,6 +94,10 @@ class Param:
             raise ConfigError(f"empty list, expected {self.type_text}", where=where)
         return tuple(self._check_one(v, f"{where}[{i}]" if len(values) > 1 else where) for i, v in enumerate(values))
 
+    def _wants_quotes(self, value: object) -> bool:
+        """Whether YAML took a text for something else, as ``2024``."""
+        return set(self.kinds) == {"str"} and isinstance(value, int | float)
+
     def _check_one(self, value: Any, where: str) -> Scalar:  # noqa: ANN401
         if self.choices:
             # compared with their types: True == 1, but a truth value is no number
@@ -108,7 +112,7 @@ class Param:
             raise ConfigError(
                 f"expected {self.type_text}, got {value!r} ({type(value).__name__})",
                 where=where,
-                fix=self._default_text(),
+                fix=f"quote it: '{where}=\"{value}\"'" if self._wants_quotes(value) else self._default_text(),
             )
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"{value} is not a finite number", where=where, fix=self._default_text())

@@ -40,15 +40,11 @@ def view_of(run: Run, registry: Registry) -> StudyView:
         key = json.dumps([cell.facts.get("dataset"), cell.path.name], sort_keys=True)
         by_dataset.setdefault(key, []).append(cell)
     labels = list(dict.fromkeys(str(c.facts["label"]) for c in run.cells))
-    lengths = []
-    for cells in by_dataset.values():
-        with MapFile(cells[0].path) as file:
-            lengths.append(len(file))
     return StudyView(
         title=str(run.record.get("study", run.folder.name)),
         columns=[_column(label, run.cells, registry) for label in labels],
         rows=(row for cells in by_dataset.values() for row in _rows(cells, labels, registry)),
-        images=sum(lengths),
+        images=sum(len(cells[0]) for cells in by_dataset.values()),
         command=str(run.record.get("command", "")),
         config_yaml=str(run.record.get("config_yaml", "")),
         versions={k: str(v) for k, v in run.record.get("versions", {}).items()},
@@ -74,7 +70,7 @@ def _rows(cells: Sequence[StoredMaps], labels: Sequence[str], registry: Registry
     photographs = _Photographs(cells[0].facts.get("dataset"), registry)
     with ExitStack() as stack:
         opened = {
-            key: {label: stack.enter_context(MapFile(maps.path)) for label, maps in group.items()}
+            key: {label: stack.enter_context(maps.file) for label, maps in group.items()}
             for key, group in groups.items()
         }
         count = min(len(f) for files in opened.values() for f in files.values())

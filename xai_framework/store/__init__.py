@@ -18,6 +18,7 @@ from xai_framework.store.journal import Tail as Tail
 from xai_framework.store.journal import rows_digest as rows_digest
 from xai_framework.store.reader import MapFile as MapFile
 from xai_framework.store.reader import StoredRow as StoredRow
+from xai_framework.store.run import RECORD as RECORD
 from xai_framework.store.run import Run as Run
 from xai_framework.store.run import StoredMaps as StoredMaps
 from xai_framework.store.run import open_run as open_run

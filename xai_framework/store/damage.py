@@ -35,7 +35,7 @@ def _lost(path: Path) -> list[str]:
 def main(path: str) -> None:
     """Print the ids of the maps in a file that fail their checksum, as JSON."""
     try:
-        with MapFile(path) as file:
+        with MapFile(path, examined=True) as file:
             print(json.dumps(file.attribution.damaged()))
     except StoreError:
         print("[]")

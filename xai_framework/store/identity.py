@@ -30,6 +30,8 @@ def cell_id(identity: Mapping[str, Any]) -> str:
 def file_digest(path: Path) -> str:
     """sha256 of a file. Raises StoreError where it cannot be read."""
     try:
+        if not path.is_file():  # a pipe would never end
+            raise StoreError("is no file", where=str(path))
         with path.open("rb") as f:
             return hashlib.file_digest(f, "sha256").hexdigest()
     except OSError as error:
