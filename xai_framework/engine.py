@@ -39,13 +39,15 @@ Taken = dict[Task, tuple[BatchFacts, Sequence[NDArray[np.float32] | Exception]]]
 class Ran:
     """What running a unit came to: rows that were stored for each task, and of all maps how many failed.
 
-    ``complete`` is False where it was asked to stop: then the micro-batches that were finished are stored.
+    ``complete`` is False where it was asked to stop: then the micro-batches that were finished are stored. ``bytes`` are
+    those of the maps.
     """
 
     rows: int
     maps: int
     failed: int
     complete: bool
+    bytes: int
 
 
 def rows_per_pass(shape: Sequence[int]) -> int:
@@ -139,11 +141,11 @@ class Engine:
                 for task, (facts, maps) in taken.items():
                     collected[task].add(facts, maps)
                 done = min(len(rows), first + self.batch)
-        failed = self._store(collected, time.monotonic() - start) if done else 0
-        return Ran(done, done * len(tasks), failed, done == len(rows))
+        failed, size = self._store(collected, time.monotonic() - start) if done else (0, 0)
+        return Ran(done, done * len(tasks), failed, done == len(rows), size)
 
-    def _store(self, collected: Mapping[Task, CellRows], seconds: float) -> int:
-        """One shard for each task; returns how many maps failed."""
+    def _store(self, collected: Mapping[Task, CellRows], seconds: float) -> tuple[int, int]:
+        """One shard for each task; returns how many maps failed, and the bytes of all."""
         volatile = {
             "seconds": seconds,
             "host": platform.node(),
@@ -153,15 +155,16 @@ class Engine:
             "torch": torch.__version__,
             "xai_framework": xai_framework.__version__,
         }
-        failed = 0
+        failed = size = 0
         for task, found in collected.items():
             block = found.block()
             failed += int((block.status == Status.failed).sum())
+            size += block.attribution.nbytes
             less = self.attempts.limits.get(task.label) or (self.chunk if self.chunk < self.batch else None)
             # marked, since sums in passes of other sizes are the same up to rounding only
             halved = {HALVED: str(less)} if less else {}
             task.store.write(block, {**task.attributes, **halved}, volatile)
-        return failed
+        return failed, size
 
     def _with_memory(self, rows: Sequence[Row], indices: Sequence[int], tasks: Sequence[Task]) -> Taken:
         """One micro-batch, in smaller passes where memory runs out outside of any method."""

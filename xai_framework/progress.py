@@ -125,6 +125,10 @@ class State:
         whose = f"{event['method']}: " if "method" in event else ""
         self._note(f"{whose}out of memory, from now on {event['rows_in_a_pass']} images in a pass")
 
+    def _on_disk(self, event: Event) -> None:
+        needed, free = (int(event[k]) / 1e9 for k in ("needed", "free"))
+        self._note(f"the disk will be full: {needed:.1f} GB still to come, {free:.1f} GB free")
+
     def _on_error(self, event: Event) -> None:
         self._note(str(event["what"]))
 

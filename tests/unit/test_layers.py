@@ -28,13 +28,14 @@ ALLOWED = {
     "spec": {"core", "registry"},
     "store": {"core"},
     "identity": {"core", "registry"},
-    "manifest": {"core"},
+    "manifest": {"core", "store"},
     "plan": {"core", "registry", "spec", "store", "identity", "manifest"},
     "records": {"core", "store"},
     "attempt": {"core", "rng", "probe", "guard", "stop", "store"},
     "engine": {"core", "rng", "handout", "probe", "guard", "attempt", "records", "stop", "store"},
     "executors": {
-        *("core", "attempt", "engine", "estimate", "events", "plan", "registry", "space", "stop", "store", "untrained"),
+        *("core", "attempt", "engine", "estimate", "events", "plan", "probe", "registry", "space", "stop", "store"),
+        "untrained",
     },
     "report": {"core", "registry", "store"},
     "study": {

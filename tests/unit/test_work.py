@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections import Counter
+from collections import Counter, namedtuple
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ import pytest
 
 from xai_framework.cli.run import composed_jobs
 from xai_framework.core.status import Status
-from xai_framework.executors.work import MOST_GIVEN_UP, Piece, Pieces, Work, how_it_ended
+from xai_framework.executors.drive import Said, drive
+from xai_framework.executors.work import MOST_GIVEN_UP, Done, Piece, Pieces, Work, how_it_ended
 from xai_framework.plan import Plan, Unit, plan
 from xai_framework.registry import Registry
 from xai_framework.spec.compose import job_of
@@ -23,6 +24,7 @@ from xai_framework.store import Claims, failed_block
 REGISTRY = Registry()
 NOBODY: Counter[int] = Counter()
 
+Usage = namedtuple("Usage", "free")
 _HOLD = """
 import sys
 from pathlib import Path
@@ -218,3 +220,38 @@ def test_failed_maps_are_tried_again_where_that_is_asked_for() -> None:
     group.cells[0].store.write(failed_block(group.manifest.keys(), "x"), {}, {})
     assert studied(*words)[1] == [[]]
     assert [u.rows for u in studied(*words, "retry_failed=true")[1][0]] == [(0, 1), (2, 3)]
+
+
+def test_a_disk_that_will_be_full_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from xai_framework.executors import drive as module
+
+    study, units = studied("dataset.images=6", "unit=2", "method=[gradient]")
+    events: list[dict[str, Any]] = []
+    work = Work(study, units, (), Path("run"), Stop(), events.append)
+    Path("outputs").mkdir(exist_ok=True)
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda _path: Usage(free=999_999))
+
+    class Pool:
+        """Says that every piece took 100 kB a map."""
+
+        def __init__(self) -> None:
+            self.at: Piece | None = None
+
+        def idle(self) -> list[str]:
+            return [] if self.at else ["w"]
+
+        def start(self, worker: str, piece: Piece) -> None:
+            self.at = piece
+
+        def wait(self, seconds: float) -> list[Said]:
+            piece, self.at = self.at, None
+            n = len(piece.rows) if piece else 0
+            return [Said("w", done=Done(n, n, 0, True, 0.1, 100_000 * n))]
+
+        def ask_to_stop(self) -> None:
+            pass
+
+    drive(work, Pool())
+    # ten more map sizes to come after two: the other four, and six again when they are merged
+    assert [e for e in events if e["event"] == "disk"] == [{"event": "disk", "needed": 1_000_000, "free": 999_999}]
+    assert work.outcome.maps == 6

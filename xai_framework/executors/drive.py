@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 import traceback
 from collections import Counter
@@ -74,6 +75,9 @@ class _Driver:
         self._busy: Counter[int] = Counter()
         self._loaded: dict[str, int] = {}
         self._told_to_stop = False
+        self._bytes = 0
+        self._total = sum(len(u.rows) * len(u.cells) for units in work.units for u in units)
+        self._warned = False
 
     def run(self) -> None:
         """Until all is done, or all workers have stopped."""
@@ -137,6 +141,20 @@ class _Driver:
         seconds = round(done.seconds, 3)
         facts = {"images": done.rows, "maps": done.maps, "failed": done.failed, "seconds": seconds}
         self._tell(worker, "stored" if done.complete else "stopped", piece, **facts)
+        self._bytes += done.bytes
+        self._look_at_the_disk()
+
+    def _look_at_the_disk(self) -> None:
+        """Say, once, that what is still to come will not fit: now, rather than in the night."""
+        done = self._work.outcome.maps
+        if self._warned or not done:
+            return
+        free = shutil.disk_usage(self._work.outputs).free
+        # shards, and the merged files beside them
+        needed = self._bytes / done * (2 * self._total - done)
+        if needed > free:
+            self._warned = True
+            self._work.tell({"event": "disk", "needed": int(needed), "free": free})
 
     def _give_up(self, piece: Piece, why: str) -> None:
         label = self._work.plan.groups[piece.group].cells[piece.cells[0]].label

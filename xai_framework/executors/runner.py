@@ -66,7 +66,7 @@ class Runner:
             ran = self._engine.run(piece.rows, [self._tasks[c.store.id] for c in cells])
         finally:
             torch.set_num_threads(before)
-        return Done(ran.rows, ran.maps, ran.failed, ran.complete, time.monotonic() - started)
+        return Done(ran.rows, ran.maps, ran.failed, ran.complete, time.monotonic() - started, ran.bytes)
 
     def _beat(self, piece: Piece) -> None:
         """Tell of passes while they are made, at most once a second."""

@@ -35,13 +35,14 @@ class Piece:
 
 @dataclass(frozen=True)
 class Done:
-    """What a worker says of a piece: as :class:`~xai_framework.engine.Ran`, and the seconds it took."""
+    """What a worker says of a piece: as :class:`~xai_framework.engine.Ran`, and the seconds it took; ``bytes`` of maps."""
 
     rows: int
     maps: int
     failed: int
     complete: bool
     seconds: float
+    bytes: int = 0
 
 
 @dataclass
