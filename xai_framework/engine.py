@@ -39,8 +39,8 @@ Taken = dict[Task, tuple[BatchFacts, Sequence[NDArray[np.float32] | Exception]]]
 class Ran:
     """What running a unit came to: rows that were stored for each task, and of all maps how many failed.
 
-    ``complete`` is False where it was asked to stop: then the micro-batches that were finished are stored. ``bytes`` are
-    those of the maps.
+    ``complete`` is False where it was asked to stop: then the micro-batches that were finished are stored. ``bytes``
+    are those of the maps.
     """
 
     rows: int

@@ -35,7 +35,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Done:
-    """What a worker says of a piece: as :class:`~xai_framework.engine.Ran`, and the seconds it took; ``bytes`` of maps."""
+    """What a worker says of a piece: as :class:`~xai_framework.engine.Ran`, and the seconds it took."""
 
     rows: int
     maps: int
