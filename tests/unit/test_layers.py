@@ -32,6 +32,7 @@ ALLOWED = {
     "plan": {"core", "registry", "spec", "store", "identity", "manifest"},
     "records": {"core", "store"},
     "attempt": {"core", "rng", "probe", "guard", "stop", "store"},
+    "judge": {"core", "probe", "rng"},
     "engine": {"core", "rng", "handout", "probe", "guard", "attempt", "records", "stop", "store"},
     "executors": {
         *("core", "attempt", "engine", "estimate", "events", "plan", "probe", "registry", "space", "stop", "store"),

@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     from xai_framework.core.maps import status_of as status_of
     from xai_framework.core.metric import Case as Case
     from xai_framework.core.metric import Metric as Metric
+    from xai_framework.core.metric import Sign as Sign
+    from xai_framework.core.metric import ranked as ranked
     from xai_framework.core.params import File as File
     from xai_framework.core.params import Param as Param
     from xai_framework.core.params import param as param
@@ -89,7 +91,7 @@ _HOMES = {
     "geometry": "Geometry",
     "images": "open_image",
     "maps": "Interpolation Reduction reduce_channels resize status_of",
-    "metric": "Case Metric",
+    "metric": "Case Metric Sign ranked",
     "params": "File Param param params_of",
     "plugin": "Plugin",
     "preprocess": "Filter Preprocess",
