@@ -185,6 +185,12 @@ class SharedProbe:
         twin.chunk = chunk
         return twin
 
+    def under(self, target: Target) -> SharedProbe:
+        """The same probe asking for another score; what is known of the network's outputs is shared."""
+        twin = copy.copy(self)
+        twin.target = target
+        return twin
+
     def on(self, adapter: ModelAdapter) -> SharedProbe:
         """The same questions to other weights."""
         return SharedProbe(adapter, self.target, chunk=self.chunk, counts=self.counts)
@@ -236,6 +242,8 @@ class SharedProbe:
             answer = _joined([self._backward(p, t, united, keep=True) for p, t in zip(passes, rows, strict=True)])
             known = (united, answer, targets)  # targets are kept alive: their id is part of the key
             handout.answers[key] = known
+            found = [t for f in answer.values() for t in (f.activation, f.gradient) if t is not None]
+            handout.watch(*found)
         return known[1]
 
     def _united(self, handout: Handout, rule: Rule, want: _Want) -> _Want:
