@@ -17,9 +17,10 @@ from torch import Tensor
 from xai_framework.core.errors import NotApplicable, PluginError
 from xai_framework.core.explainer import Explainer, Sampled
 from xai_framework.core.target import Target
-from xai_framework.guard import Guard
+from xai_framework.guard import Guard, Habits, Lent
 from xai_framework.probe import SharedProbe
 from xai_framework.rng import NamedRng
+from xai_framework.stop import Interrupted
 from xai_framework.store import Block
 
 Maps = Tensor | Exception
@@ -27,6 +28,9 @@ Found = list[NDArray[np.float32] | Exception]
 """A map, or the reason why there is none, for each row."""
 
 _NOTHING = PluginError("returned NoneType, expected a tensor (batch, channels, height, width)")
+
+
+_NO_MEMORY = ("DefaultCPUAllocator", "could not create a primitive")
 
 
 class Sink(Protocol):
@@ -62,7 +66,8 @@ def out_of_memory(error: BaseException) -> bool:
     """Whether it says that memory ran out: PyTorch has an exception of its own for accelerators only."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    # the last is what a kernel library says that cannot have its working memory
+    return isinstance(error, RuntimeError) and any(m in str(error) for m in _NO_MEMORY)
 
 
 class Attempts:
@@ -73,9 +78,11 @@ class Attempts:
     def __init__(self, guard: Guard, tell: Callable[[dict[str, Any]], None]) -> None:
         self.limits: dict[str, int] = {}
         self._guard, self._tell = guard, tell
+        self._lent = Lent()
 
     def explain(self, tasks: Sequence[Task], batch: Batch) -> dict[Task, Found]:
         """The maps of all methods of one target; sampled methods advance together, draw by draw."""
+        self._lent = Lent(batch.inputs, batch.targets)
         done: dict[Task, Maps] = {}
         running = {}
         for task in tasks:
@@ -103,19 +110,29 @@ class Attempts:
     def _attempt(self, task: Task, batch: Batch, call: Callable[[], Maps | None]) -> Maps | None:
         """What the call gives, or the exception it raised; the model is as before either way."""
         outcome: Maps | None
-        process = os.getpid()
+        process, habits = os.getpid(), Habits()
         try:
             outcome = call()
         except SystemExit as error:
             outcome = PluginError(f"called sys.exit({error.code!r})", where=f"method {task.label}")
+        except (Interrupted, KeyboardInterrupt, GeneratorExit):
+            raise
         except Exception as error:  # a plugin may raise anything; its rows are stored as failed with the reason
             # without its traceback, whose frames would keep every tensor of the failed pass alive
             outcome = error.with_traceback(None)
             outcome.__context__ = outcome.__cause__ = None
+        except BaseException as error:
+            outcome = PluginError(f"raised {type(error).__name__}: {error}", where=f"method {task.label}")
+        habits.restore()
         if os.getpid() != process:  # a method forked, and this is the child: it must not go on as if it were the run
             os._exit(1)
+        if isinstance(outcome, Tensor):
+            outcome = batch.rng.handouts.own(outcome)
+        if batch.rng.handouts.written() | self._lent.restore():
+            outcome = PluginError("wrote into a tensor that other methods are given too", where=f"method {task.label}")
+            batch.rng.handouts.drop_answers()
         try:
-            self._guard.check(f"method {task.label}")
+            self._guard.check(f"method {task.label}", values=outcome is not None)
         except PluginError as error:
             outcome = error
             batch.rng.handouts.drop_answers()

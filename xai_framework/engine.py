@@ -19,7 +19,7 @@ import xai_framework
 from xai_framework.attempt import Attempts, Batch, Task, out_of_memory, release_memory
 from xai_framework.core.adapter import ModelAdapter, Prepared
 from xai_framework.core.dataset import Dataset, Row
-from xai_framework.core.errors import ImageError, ModelError, TargetError, XaiError, does_not_run
+from xai_framework.core.errors import ConfigError, ImageError, ModelError, TargetError, XaiError, does_not_run
 from xai_framework.core.explainer import CLEAN, Ask, Shape
 from xai_framework.core.status import Status
 from xai_framework.core.target import About, Target
@@ -63,7 +63,7 @@ def rows_per_pass(shape: Sequence[int]) -> int:
 class Engine:
     """One backbone on one dataset. Construction loads the model and checks all that can be checked without an image.
 
-    Raises WeightsError, LayerError, TargetError or ModelError: mistakes that concern every image.
+    Raises WeightsError, LayerError, TargetError, ModelError or ConfigError: mistakes that concern every image.
     """
 
     def __init__(
@@ -83,6 +83,8 @@ class Engine:
         """``chooser``: the backbone whose outputs choose the targets, where it is not the explained one. ``stop`` says
         when to stop at the next safe point, ``tell`` is told what happens on the way.
         """
+        if len(dataset) != len(rows):
+            raise _changed(f"it holds {len(dataset)} images, not {len(rows)}")
         self.stop, self.tell = stop or Stop(), tell
         self.adapter, self.dataset, self.rows, self.seed = adapter, dataset, rows, seed
         self.chooser = chooser or adapter
@@ -232,13 +234,26 @@ class Engine:
         if row.reason:
             return ImageError(row.reason)
         try:
-            return self.adapter.prepare(self.dataset[index].image)
+            item = self.dataset[index]
+            if item.id != row.id:  # it lists its pictures anew in each process, and one was added or removed since
+                raise _changed(f"{item.id!r} stands where {row.id!r} stood")
+            if item.content and item.content != row.content:
+                raise ImageError("was changed after the run was planned", where=row.id, fix=_AGAIN)
+            return self.adapter.prepare(item.image)
         except ImageError as error:
             return error
         except (MemoryError, XaiError):
             raise
         except Exception as error:  # a dataset's own code may raise anything; it is this image's fault alone
             return ImageError(f"cannot be read: {type(error).__name__}: {error}")
+
+
+def _changed(how: str) -> ConfigError:
+    """Indices no longer mean what they meant: nothing can be computed that would not be stored under wrong names."""
+    return ConfigError(f"changed after the run was planned: {how}", where="dataset", fix=_AGAIN)
+
+
+_AGAIN = "run the same command again; it goes on with the pictures there are now"
 
 
 def choose(

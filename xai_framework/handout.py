@@ -22,7 +22,12 @@ class Handout:
     tensor: Tensor
     name: Hashable
     answers: dict[Hashable, Any] = field(default_factory=dict)
+    watched: list[tuple[Tensor, int]] = field(default_factory=list)
     _source: Tensor | None = None  # kept alive, so that its id stays its own
+
+    def watch(self, *tensors: Tensor) -> None:
+        """Notice from now on whether anybody writes into these, which everybody is given."""
+        self.watched += [(t, t._version) for t in tensors]
 
 
 class Handouts:
@@ -43,6 +48,7 @@ class Handouts:
         full = (key, id(tensor))
         if full not in self._made:
             made = Handout(make(tensor), name, _source=tensor)
+            made.watch(made.tensor)
             self._made[full] = made
             self._draws[id(made.tensor)] = made
         return self._made[full].tensor
@@ -55,6 +61,22 @@ class Handouts:
         """Forget what is known, not what is handed out: the model changed and was put back, its graphs are void."""
         for handout in (*self._kept.values(), *self._draws.values()):
             handout.answers.clear()
+            handout.watched.clear()
+
+    def own(self, tensor: Tensor) -> Tensor:
+        """The tensor, or a copy where it is one that everybody is given, and somebody may yet write into."""
+        place = tensor.untyped_storage().data_ptr()
+        shared = (t for h in (*self._kept.values(), *self._draws.values()) for t, _ in h.watched)
+        return tensor.clone() if any(t.untyped_storage().data_ptr() == place for t in shared) else tensor
+
+    def written(self) -> bool:
+        """Whether anybody wrote into what everybody is given; then all of it but what is kept is forgotten."""
+        handouts = (*self._kept.values(), *self._draws.values())
+        if all(t._version == version for h in handouts for t, version in h.watched):
+            return False
+        self.drop_answers()
+        self.end_step()
+        return True
 
     @contextmanager
     def scope(self) -> Iterator[None]:

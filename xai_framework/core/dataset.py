@@ -34,12 +34,16 @@ class Region:
 
 @dataclass(frozen=True)
 class Item:
-    """One picture. ``image`` is an upright RGB picture, or a float array (H,W,C) in [0,1] for other channel counts."""
+    """One picture. ``image`` is an upright RGB picture, or a float array (H,W,C) in [0,1] for other channel counts.
+
+    ``content``, where it is given, is that of the row, as it is now: a picture that changed since is not computed.
+    """
 
     id: str
     image: Image | NDArray[Any]
     label: Label = None
     truth: tuple[Region, ...] = ()
+    content: str = ""
 
 
 @dataclass(frozen=True)

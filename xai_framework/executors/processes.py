@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from multiprocessing import connection, get_context
+from multiprocessing import connection, get_context, parent_process
 from typing import TYPE_CHECKING, Any
 
+from xai_framework.core.errors import PluginError
 from xai_framework.core.executor import Executor
 from xai_framework.core.params import param
 from xai_framework.executors.drive import Said, attempted, drive, said_of
@@ -23,6 +25,12 @@ if TYPE_CHECKING:
 
 _START_SECONDS = 300.0
 """How long a worker may take to import what it needs, which says nothing about the methods."""
+
+_MOST_FAILED_STARTS = 3
+"""Workers that may die in a row before they are ready."""
+
+_LOOK = 0.5
+"""Seconds between two looks at whether to stop, while workers start."""
 
 _LAST_SECONDS = 4.0
 """How long workers that were asked to stop may take; then they are killed."""
@@ -83,12 +91,15 @@ class WorkerPool:
         self._work, self._devices, self._threads, self._timeout = work, devices, threads, timeout
         self._workers: dict[str, _Worker] = {}
         self._stopped: float | None = None
+        self._failed_starts = 0
         for place in range(len(devices)):
             self._spawn(place)
 
     def idle(self) -> Sequence[str]:
-        """Workers without a piece."""
-        return [name for name, worker in self._workers.items() if worker.piece is None]
+        """Workers without a piece. Where nobody has one, waits for the first to be ready for it."""
+        while not any(w.ready or w.piece for w in self._workers.values()) and not self._work.stop.asked:
+            self._listen(_LOOK)
+        return [name for name, worker in self._workers.items() if worker.ready and worker.piece is None]
 
     def start(self, worker: str, piece: Piece) -> None:
         """Send it."""
@@ -99,13 +110,7 @@ class WorkerPool:
 
     def wait(self, seconds: float) -> Sequence[Said]:
         """Read all pipes; notice the dead and the hung."""
-        by_pipe = {w.pipe: name for name, w in self._workers.items()}
-        said: list[Said] = []
-        for ready in connection.wait(list(by_pipe), seconds):
-            name = by_pipe[ready]  # type: ignore[index]
-            said += self._read(name)
-        self._kill_the_hung()
-        return said
+        return self._listen(seconds)
 
     def ask_to_stop(self) -> None:
         """Each worker handles SIGTERM as the driver does SIGINT."""
@@ -128,6 +133,15 @@ class WorkerPool:
             worker.pipe.close()
         self._workers.clear()
 
+    def _listen(self, seconds: float) -> list[Said]:
+        by_pipe = {w.pipe: name for name, w in self._workers.items()}
+        said: list[Said] = []
+        for ready in connection.wait(list(by_pipe), seconds):
+            name = by_pipe[ready]  # type: ignore[index]
+            said += self._read(name)
+        self._kill_the_hung()
+        return said
+
     def _read(self, name: str) -> list[Said]:
         worker = self._workers[name]
         worker.heard = time.monotonic()
@@ -136,7 +150,7 @@ class WorkerPool:
         except (EOFError, OSError):
             return self._died(name)
         if message == _READY:
-            worker.ready = True
+            worker.ready, self._failed_starts = True, 0
             return []
         if isinstance(message, dict):
             return [Said(name, event=message)]
@@ -148,6 +162,10 @@ class WorkerPool:
         worker.process.join(5)
         how = worker.killed or how_it_ended(worker.process.exitcode)
         worker.pipe.close()
+        if not worker.ready:
+            self._failed_starts += 1
+            if self._failed_starts > _MOST_FAILED_STARTS:  # it is no method's fault: nothing is stored as failed
+                raise PluginError(f"worker processes do not start ({how})", where="executor", fix="executor=serial")
         if self._stopped is None:
             self._spawn(worker.place)
         return [Said(name, died=how)] if worker.piece is not None else []
@@ -155,7 +173,7 @@ class WorkerPool:
     def _kill_the_hung(self) -> None:
         now = time.monotonic()
         for worker in self._workers.values():
-            if worker.piece is None or worker.killed:
+            if worker.killed or (worker.ready and worker.piece is None):
                 continue
             if self._stopped is not None and now - self._stopped > _LAST_SECONDS:
                 worker.killed = "it did not stop in time"
@@ -208,8 +226,18 @@ def worker_main(pipe: Connection, groups: Any, plugin_files: Sequence[str], devi
             stop.ask("the driver is gone")
 
     runner = Runner(groups, Registry(plugin_files), stop, tell, device)
+    threading.Thread(target=_end_with_the_driver, daemon=True).start()
     with contextlib.suppress(EOFError, OSError):  # the driver is gone
+        pipe.send(_READY)
         while (piece := pipe.recv()) is not None:
             pipe.send(attempted(runner, piece))
             if stop.asked:
                 return
+
+
+def _end_with_the_driver() -> None:
+    """A method that hangs would keep a worker alive for ever whose driver was killed."""
+    if driver := parent_process():
+        driver.join()
+        time.sleep(_LAST_SECONDS)
+        os._exit(1)

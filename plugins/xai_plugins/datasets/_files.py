@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from xai_framework.core import ConfigError, Label, Row, did_you_mean
+from xai_framework.core import ConfigError, Item, Label, Region, Row, did_you_mean, open_image
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 
@@ -19,6 +19,13 @@ def row_of(id: str, path: Path, label: Label = None) -> Row:
     except OSError as error:
         reason = f"{id}: cannot be read ({error.strerror or error})"
         return Row(id, "unreadable:" + hashlib.sha256(reason.encode()).hexdigest(), label, reason)
+
+
+def item_of(id: str, path: Path, label: Label = None, truth: tuple[Region, ...] = ()) -> Item:
+    """The picture of one file. Raises ImageError as :func:`open_image` does."""
+    image = open_image(path, id=id)
+    # what it is now, after it was read: one that is replaced meanwhile has another
+    return Item(id, image, label, truth, row_of(id, path).content)
 
 
 def fingerprint(files: Iterable[tuple[str, Path]], more: str = "") -> str:

@@ -8,8 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-from xai_framework.core import ConfigError, Dataset, Item, Row, open_image, param
-from xai_plugins.datasets._files import existing, fingerprint, row_of
+from xai_framework.core import ConfigError, Dataset, Item, Row, param
+from xai_plugins.datasets._files import existing, fingerprint, item_of, row_of
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Files(Dataset):
 
     def __getitem__(self, index: int) -> Item:
         name, path = self._files[index]
-        return Item(name, open_image(path, id=name))
+        return item_of(name, path)
 
     def rows(self) -> Iterator[Row]:
         """Identified by the files' bytes."""

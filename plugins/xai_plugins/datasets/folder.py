@@ -9,8 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-from xai_framework.core import ConfigError, Dataset, Item, Row, open_image, param
-from xai_plugins.datasets._files import SUFFIXES, existing, fingerprint, row_of
+from xai_framework.core import ConfigError, Dataset, Item, Row, param
+from xai_plugins.datasets._files import SUFFIXES, existing, fingerprint, item_of, row_of
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Folder(Dataset):
 
     def __getitem__(self, index: int) -> Item:
         name, path = self._files[index]
-        return Item(name, open_image(path, id=name), self._label(name))
+        return item_of(name, path, self._label(name))
 
     def rows(self) -> Iterator[Row]:
         """Identified by the files' bytes."""

@@ -104,7 +104,8 @@ class Manifest(Dataset):
             if mask.shape != (image.height, image.width):
                 raise ImageError(f"mask is {mask.shape[1]}x{mask.shape[0]}, not the picture's size", where=entry.id)
             regions = (*regions, Region(entry.label, None, mask))
-        return Item(entry.id, image, entry.label, regions)
+        # its content is looked at last: a picture that is replaced meanwhile has another
+        return Item(entry.id, image, entry.label, regions, row_of(entry.id, entry.path).content)
 
     def rows(self) -> Iterator[Row]:
         """Identified by the pictures' bytes; labels are taken from the table each time."""
