@@ -108,7 +108,7 @@ def ranked(values: Tensor, rng: Rng) -> Tensor:
 class Metric(Plugin, ABC):
     """One number an image. On a degenerate map: NaN, never a score.
 
-    ``higher_is_better`` says where good is, ``range`` which values there can be. ``family`` is what the metric is about.
+    ``higher_is_better`` says where good is, ``range`` which values there can be, ``family`` what the metric is about.
     ``needs_truth``: it judges against regions, and images without a region of the explained class have no value.
     ``stochastic``: it draws random numbers (also to break ties), so the seed belongs to its results' identity.
     ``explains``: it runs the method again.
