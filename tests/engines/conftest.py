@@ -31,8 +31,10 @@ def digest(outputs: Path) -> str:
 
 
 def command(*arguments: str) -> list[str]:
-    """``xai run`` of the study in a process of its own."""
-    return [sys.executable, "-m", "xai_framework.cli.main", "run", *STUDY, *arguments]
+    """``xai run`` of the study, or of another where ``arguments`` say so, in a process of its own."""
+    given = {a.partition("=")[0] for a in arguments}
+    rest = [a for a in STUDY if a.partition("=")[0] not in given]
+    return [sys.executable, "-m", "xai_framework.cli.main", "run", *rest, *arguments]
 
 
 def run(folder: Path, *arguments: str, expect: int = 0) -> subprocess.CompletedProcess[str]:

@@ -8,13 +8,14 @@ import itertools
 import os
 import re
 import signal
+import socket
 import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from xai_framework.core.errors import ConfigError, XaiError
 from xai_framework.core.executor import Executor
@@ -45,7 +46,9 @@ class Ray(Executor):
     """
 
     workers: int | None = param(None, ge=1, le=10_000, doc="how many; null: as many as the cluster has room for")
-    address: str | None = param(None, doc="of a cluster that runs, as auto or host:6379; null: start one here")
+    address: Literal["auto"] | None = param(
+        None, doc="null: start a cluster here; auto: use the one that runs here, or that RAY_ADDRESS names"
+    )
     cpus: float | None = param(None, ge=0, le=1024, doc="processor cores of one worker; null: as its threads need")
     gpus: float | None = param(None, ge=0, le=16, doc="of one worker; null: one where device=cuda, else none")
     timeout: float = param(900.0, gt=0, doc="seconds without a pass or a result after which a worker counts as hung")
@@ -82,16 +85,16 @@ class Ray(Executor):
             how |= {"address": "local", "include_dashboard": False, "object_store_memory": 128 * 2**20}
             how["num_cpus"] = max(1, _cores() if workers is None else -int(-workers * cpus // 1))
         else:
+            # not from a config, which may be a stranger's: whoever runs a cluster runs code in all who join it
             how["address"] = self.address
+            _check_reachable(os.environ.get("RAY_ADDRESS", ""))
         # Ray takes over SIGTERM, which is ours while a study runs
         ours = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
         try:
             ray.init(**how)
         except (ConnectionError, ValueError, RuntimeError) as error:
             words = " ".join(str(error).split())[:300]
-            fix = "ray start --head starts one; executor.address=null starts one for this study"
-            where = f"executor.address={self.address}"
-            raise ConfigError(f"no Ray cluster can be reached ({words})", where=where, fix=fix) from None
+            raise _unreachable(words) from None
         finally:
             if threading.current_thread() is threading.main_thread():
                 for number, handler in ours.items():
@@ -116,6 +119,21 @@ class Ray(Executor):
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _check_reachable(address: str) -> None:
+    """Raises ConfigError where nobody answers: Ray itself tries for minutes."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit():
+        try:
+            socket.create_connection((host, int(port)), 10).close()
+        except (OSError, OverflowError) as error:
+            raise _unreachable(f"RAY_ADDRESS={address}: {error}") from None
+
+
+def _unreachable(why: str) -> ConfigError:
+    fix = "ray start --head starts one; executor.address=null starts one for this study"
+    return ConfigError(f"no Ray cluster can be reached ({why})", where="executor.address", fix=fix)
 
 
 class Worker:
