@@ -18,13 +18,14 @@ from torch import Tensor
 import xai_framework
 from xai_framework.attempt import Attempts, Batch, Task, out_of_memory, release_memory
 from xai_framework.core.adapter import ModelAdapter, Prepared
-from xai_framework.core.dataset import Dataset, Row
+from xai_framework.core.dataset import Dataset, Region, Row
 from xai_framework.core.errors import ConfigError, ImageError, ModelError, TargetError, XaiError, does_not_run
 from xai_framework.core.explainer import CLEAN, Ask, Shape
 from xai_framework.core.status import Status
 from xai_framework.core.target import About, Target
 from xai_framework.guard import Guard
 from xai_framework.handout import Handouts
+from xai_framework.judge import Judged
 from xai_framework.probe import Counts, SharedProbe
 from xai_framework.records import BatchFacts, CellRows
 from xai_framework.rng import NamedRng
@@ -90,6 +91,8 @@ class Engine:
         self.chooser = chooser or adapter
         self.counts = Counts(before_pass=self.stop.check)
         self.references: dict[str, Tensor] = {}
+        self._judges = any(isinstance(t.method, Judged) for t in tasks)
+        self._truth: dict[str, tuple[Region, ...]] = {}
         parameter = next(adapter.model.parameters(), None)
         self.dtype = parameter.dtype if parameter is not None else torch.float32
         self.device = torch.device(device)
@@ -191,6 +194,7 @@ class Engine:
         blank = torch.zeros(shape)
         slots = [p.inputs if isinstance(p, Prepared) else blank for p in prepared]
         inputs = torch.stack(slots).to(self.device, self.dtype)
+        self._attend(indices, rows, prepared, tasks)
         handouts = Handouts()
         handouts.keep(inputs, CLEAN)
         rng = NamedRng.of(self.seed, [r.id for r in rows], handouts)
@@ -230,6 +234,25 @@ class Engine:
         facts.judge(nowhere, torch.zeros(len(rows), dtype=torch.int64), nowhere[:, 0], {})
         return {task: (facts, [ImageError("no picture")] * len(rows)) for task in tasks}
 
+    def _attend(
+        self,
+        indices: Sequence[int],
+        rows: Sequence[Row],
+        prepared: Sequence[Prepared | ImageError],
+        tasks: Sequence[Task],
+    ) -> None:
+        """Tell metrics what the batch consists of."""
+        judged = [t.method for t in tasks if isinstance(t.method, Judged)]
+        if not judged:
+            return
+        items = [
+            (self._truth[row.id], p.geometry) if isinstance(p, Prepared) else None
+            for row, p in zip(rows, prepared, strict=True)
+        ]
+        for one in judged:
+            one.attend(indices[: len(rows)], rows, items)
+        self._truth.clear()
+
     def _prepare(self, index: int, row: Row) -> Prepared | ImageError:
         if row.reason:
             return ImageError(row.reason)
@@ -239,6 +262,8 @@ class Engine:
                 raise _changed(f"{item.id!r} stands where {row.id!r} stood")
             if item.content and item.content != row.content:
                 raise ImageError("was changed after the run was planned", where=row.id, fix=_AGAIN)
+            if self._judges:
+                self._truth[row.id] = item.truth
             return self.adapter.prepare(item.image)
         except ImageError as error:
             return error

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,25 @@ class Cell:
     method_config: Config
     target_config: Config
     store: CellStore
+
+    @property
+    def title(self) -> str:
+        """What is computed, in a word or two."""
+        return self.label
+
+
+@dataclass(frozen=True)
+class MetricCell(Cell):
+    """One metric's parameters on one cell of maps; its rows are numbers. ``maps`` is the file of the judged maps."""
+
+    metric: str
+    metric_config: Config
+    maps: Path
+
+    @property
+    def title(self) -> str:
+        """The metric and what it judges."""
+        return f"{self.metric} of {self.label}"
 
 
 @dataclass(frozen=True)
@@ -104,9 +123,12 @@ def _lacking(stored: Sequence[bytearray], block: slice) -> dict[tuple[int, ...],
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything a study consists of. ``targets`` of one group share passes."""
+    """Everything a study consists of: groups of maps, and ``judged``, groups of metrics on them, which can be computed
+    once the maps are there and merged.
+    """
 
     groups: tuple[Group, ...]
+    judged: tuple[Group, ...] = ()
 
     @property
     def cells(self) -> list[tuple[Group, Cell]]:
@@ -123,10 +145,12 @@ def plan(jobs: Sequence[Job], registry: Registry, *, keep_manifests: bool = True
     groups: dict[str, Group] = {}
     seen: set[tuple[str, str, str]] = set()
     shared = _Shared(Path(jobs[0].settings.outputs) / "store", registry, keep_manifests)
+    wanted: dict[str, list[tuple[str, str, Config]]] = {}
     for job in jobs:
         key, group = _group_of(job, shared)
         group = groups.setdefault(key, group)
         for cell in _cells_of(job, group, shared):
+            wanted.setdefault(cell.store.id, []).extend((group.manifest.key, *m) for m in job.metrics.items())
             # by what is computed, not by group: a method that draws nothing is the same under every seed
             mark = (group.manifest.key, cell.store.id, cell.label)
             if mark not in seen:
@@ -137,7 +161,8 @@ def plan(jobs: Sequence[Job], registry: Registry, *, keep_manifests: bool = True
     for group in filled:
         _tell_methods_apart(group)
     _tell_settings_apart(filled)
-    return Plan(tuple(filled))
+    judged = [_judged(group, wanted, shared) for group in filled]
+    return Plan(tuple(filled), tuple(g for g in judged if g.cells))
 
 
 @dataclass
@@ -196,6 +221,44 @@ def _cells_of(job: Job, group: Group, shared: _Shared) -> list[Cell]:
                 )
             )
     return cells
+
+
+def _judged(group: Group, wanted: Mapping[str, list[tuple[str, str, Config]]], shared: _Shared) -> Group:
+    """The metrics that any job wants of a group's cells. ``wanted``: cell id -> (manifest, label, configuration)."""
+    judged = replace(group, id=f"{group.id} judged", cells=[])
+    for cell in group.cells:
+        mine = [(label, config) for manifest, label, config in wanted[cell.store.id] if manifest == group.manifest.key]
+        metrics = {json.dumps(dict(config), sort_keys=True): (label, config) for label, config in mine}
+        suffixes = _suffixes(list(metrics.values()))
+        for (label, metric), suffix in zip(metrics.values(), suffixes, strict=True):
+            identity = metric_identity(shared.registry, cell.store.id, metric, group.job)
+            store = shared.store.cell(group.backbone, f"{metric['name']}.{cell.method_config['name']}", identity)
+            maps = cell.store.merged_path(merged_name(group.manifest))
+            facts = {f.name: getattr(cell, f.name) for f in fields(Cell)} | {"store": store}
+            judged.cells.append(MetricCell(**facts, metric=label + suffix, metric_config=metric, maps=maps))
+    return judged
+
+
+def _suffixes(labelled: Sequence[tuple[str, Config]]) -> list[str]:
+    """What tells apart configurations of one label, as ``[steps=8]``; empty where nothing has to."""
+    suffixes = [""] * len(labelled)
+    for label in {name for name, _ in labelled}:
+        at = [i for i, (name, _) in enumerate(labelled) if name == label]
+        for i, text in zip(at, differing([labelled[i][1] for i in at]), strict=True):
+            suffixes[i] = f"[{text}]" if text else ""
+    return suffixes
+
+
+def merged_name(manifest: Manifest) -> str:
+    """What the merged files of a manifest's rows are called."""
+    return manifest.key[:12]
+
+
+def metric_identity(registry: Registry, maps: str, metric: Config, job: Job) -> dict[str, Any]:
+    """Everything that decides a metric's values: the cell of the maps, the metric, and the seed where it draws."""
+    name = str(metric["name"])
+    identity = {"schema": SCHEMA, "maps": maps, "metric": plugin_identity(registry, "metric", metric, "metric")}
+    return identity | ({"seed": job.settings.seed} if registry.schema("metric", name).stochastic else {})
 
 
 def cell_identity(registry: Registry, backbone: Config, target: Config, method: Config, job: Job) -> dict[str, Any]:

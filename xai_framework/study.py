@@ -16,7 +16,7 @@ from xai_framework.core.renderer import Renderer
 from xai_framework.events import Event, EventLog
 from xai_framework.executors.work import Work
 from xai_framework.identity import differing
-from xai_framework.plan import Plan, Unit, plan
+from xai_framework.plan import Cell, Group, MetricCell, Plan, Unit, merged_name, plan
 from xai_framework.progress import Display
 from xai_framework.registry import Registry
 from xai_framework.spec import Job
@@ -55,17 +55,22 @@ def _run(
         raise PluginError(f"{jobs[0].executor['name']!r} is no executor", where="executor")
     study = plan(jobs, registry)
     folder = Path(settings.outputs) / "runs" / settings.study
-    units = [group.units(settings.unit) for group in study.groups]
-    if any(units):
-        check_writable(Path(settings.outputs) / "store")  # said now rather than after the first unit
-        _announce(study, units)
-        work = Work(study, units, tuple(plugin_files), folder, stop, tell=lambda _event: None)
-        _compute(work, executor, str(jobs[0].executor["name"]))
-        if stop.asked:
-            return _stopped(work)
+    computed = False
+    for phase in (Plan(study.groups), Plan(study.judged)):
+        units = [group.units(settings.unit) for group in phase.groups]
+        if any(units):
+            check_writable(Path(settings.outputs) / "store")  # said now rather than after the first unit
+            _announce(phase, units)
+            work = Work(phase, units, tuple(plugin_files), folder, stop, tell=lambda _event: None)
+            _compute(work, executor, str(jobs[0].executor["name"]))
+            if stop.asked:
+                return _stopped(work)
+            computed = True
+        for group, cell in phase.cells:  # metrics read merged maps
+            cell.store.merge(group.manifest.keys(), merged_name(group.manifest))
     finish(study, folder, settings.outputs, command, jobs)
-    failures = _failures(study)
-    if not any(units):
+    failures = _failures(Plan((*study.groups, *study.judged)))
+    if not computed:
         print("nothing left to compute: every map is stored")
     for line in failures[:10]:
         print(f"failed: {line}", file=sys.stderr)
@@ -99,26 +104,15 @@ def renderer(job: Job, registry: Registry) -> Renderer:
 
 
 def finish(study: Plan, folder: Path, outputs: str, command: Sequence[str], jobs: Sequence[Job]) -> dict[str, Any]:
-    """Merge every finished cell and write the run's record."""
-    cells = []
-    for group, cell in study.cells:
-        merged = cell.store.merge(group.manifest.keys(), group.manifest.key[:12])
-        cells.append(
-            {
-                "label": cell.label,
-                "backbone": cell.backbone,
-                "target": cell.target,
-                "id": cell.store.id,
-                "method": dict(cell.method_config),
-                "dataset": dict(group.job.dataset),
-                "file": str(merged.relative_to(outputs)),
-            }
-        )
+    """Write the run's record, whose cells are all merged."""
+    cells = [_recorded(group, cell, outputs) for group, cell in study.cells]
+    values = [_recorded(group, cell, outputs) for group, cell in Plan(study.judged).cells]
     record = {
         "study": folder.name,
         "command": shlex.join(["xai", "run", *command]),
         "config_yaml": jobs[0].config_yaml,
         "cells": cells,
+        "values": values,
         "versions": versions(),
     }
     for line in _changed(folder, cells):
@@ -135,6 +129,23 @@ def finish(study: Plan, folder: Path, outputs: str, command: Sequence[str], jobs
     return record
 
 
+def _recorded(group: Group, cell: Cell, outputs: str) -> dict[str, Any]:
+    """A cell as the run's record has it."""
+    merged = cell.store.merged_path(merged_name(group.manifest))
+    facts = {
+        "label": cell.label,
+        "backbone": cell.backbone,
+        "target": cell.target,
+        "id": cell.store.id,
+        "method": dict(cell.method_config),
+        "dataset": dict(group.job.dataset),
+        "file": str(merged.relative_to(outputs)),
+    }
+    return facts | (
+        {"metric": cell.metric, "measure": dict(cell.metric_config)} if isinstance(cell, MetricCell) else {}
+    )
+
+
 def _changed(folder: Path, cells: Sequence[Mapping[str, Any]]) -> list[str]:
     """What tells a cell from an earlier one of the same label, backbone and target in the same study."""
     earlier = read_run(folder)["cells"] if (folder / RECORD).is_file() else []
@@ -145,9 +156,7 @@ def _changed(folder: Path, cells: Sequence[Mapping[str, Any]]) -> list[str]:
         if same and cell["id"] not in known:
             before, now = differing([same[-1].get("method", {}), cell["method"]])
             what = f"{before} before, {now} now" if before or now else "its code, its weights or the seed is another"
-            lines.append(
-                f"{cell['label']} on {cell['backbone']}: {what}; the earlier maps are kept as well"
-            )
+            lines.append(f"{cell['label']} on {cell['backbone']}: {what}; the earlier maps are kept as well")
     return lines
 
 
@@ -191,6 +200,9 @@ def _compute(work: Work, executor: Executor, name: str) -> None:
 
 def _announce(study: Plan, units: Sequence[Sequence[Unit]]) -> None:
     backbones = len({g.backbone for g in study.groups})
+    if isinstance(study.cells[0][1], MetricCell):
+        print(f"{len(study.cells)} metrics of maps", flush=True)
+        return
     images = sum(len(u.rows) for group in units for u in group)
     print(f"{len(study.cells)} cells on {backbones} backbone(s), {images} images to explain", flush=True)
 

@@ -143,7 +143,7 @@ def merge_command(args: argparse.Namespace) -> int:
             taken += mine.adopt(theirs)
         for run in sorted(p.parent for p in (source / "runs").glob("*/run.json")):
             record = read_run(run)
-            for cell in record["cells"]:
+            for cell in (*record["cells"], *record["values"]):
                 for name in (Path(cell["file"]), Path(cell["file"]).with_suffix(".json")):
                     if not (target / name).exists():
                         write_atomic(target / name, (source / name).read_bytes())

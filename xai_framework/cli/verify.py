@@ -70,5 +70,6 @@ def cell_folders(path: Path) -> list[Path]:
     if record.is_file():
         from xai_framework.store import read_run
 
-        return sorted({(path.parent.parent / c["file"]).parent for c in read_run(path)["cells"]})
+        found = read_run(path)
+        return sorted({(path.parent.parent / c["file"]).parent for c in (*found["cells"], *found["values"])})
     return sorted(p.parent for p in path.rglob("cell.json"))

@@ -108,7 +108,7 @@ class _Driver:
             self._busy[piece.group] += 1
             self._loaded[worker] = piece.group
             group = self._work.plan.groups[piece.group]
-            labels = [group.cells[c].label for c in piece.cells]
+            labels = [group.cells[c].title for c in piece.cells]
             self._tell(worker, "started", piece, backbone=group.backbone, images=len(piece.rows), methods=labels)
             self._pool.start(worker, piece)
 
@@ -157,7 +157,7 @@ class _Driver:
             self._work.tell({"event": "disk", "needed": int(needed), "free": free})
 
     def _give_up(self, piece: Piece, why: str) -> None:
-        label = self._work.plan.groups[piece.group].cells[piece.cells[0]].label
+        label = self._work.plan.groups[piece.group].cells[piece.cells[0]].title
         self._work.count(len(piece.rows), len(piece.rows))
         self._tell("driver", "given_up", piece, method=label, why=why, maps=len(piece.rows))
 

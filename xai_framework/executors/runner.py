@@ -13,11 +13,13 @@ from xai_framework.attempt import Task
 from xai_framework.core.adapter import ModelAdapter
 from xai_framework.core.errors import ConfigError, PluginError
 from xai_framework.core.explainer import Explainer
+from xai_framework.core.metric import Metric
 from xai_framework.core.target import Target
 from xai_framework.engine import Engine
 from xai_framework.events import Tell
 from xai_framework.executors.work import Done, Piece
-from xai_framework.plan import Cell, Group, built_dataset
+from xai_framework.judge import Judged, Values
+from xai_framework.plan import Cell, Group, MetricCell, built_dataset
 from xai_framework.registry import Registry
 from xai_framework.space import in_precision, in_space
 from xai_framework.stop import Stop
@@ -136,8 +138,21 @@ def tasks_of(cells: Sequence[Cell], registry: Registry) -> dict[str, Task]:
         method = registry.build("method", cell.method_config, f"method.{cell.label}")
         if not isinstance(method, Explainer):
             raise PluginError(f"{cell.method_config['name']!r} is no method", where=f"method.{cell.label}")
-        tasks[cell.store.id] = Task(cell.label, method, targets[key], cell.store, _provenance(cell))
+        if isinstance(cell, MetricCell):
+            tasks[cell.store.id] = _judging(cell, method, targets[key], registry)
+        else:
+            tasks[cell.store.id] = Task(cell.label, method, targets[key], cell.store, _provenance(cell))
     return tasks
+
+
+def _judging(cell: MetricCell, method: Explainer, target: Target, registry: Registry) -> Task:
+    """A metric in a method's place."""
+    metric = registry.build("metric", cell.metric_config, f"metric.{cell.metric}")
+    if not isinstance(metric, Metric):
+        raise PluginError(f"{cell.metric_config['name']!r} is no metric", where=f"metric.{cell.metric}")
+    judged = Judged(metric, method, cell.maps)
+    facts = _provenance(cell) | {"metric": canonical(cell.metric_config)}
+    return Task(f"{cell.metric} of {cell.label}", judged, target, Values(cell.store, judged), facts)
 
 
 def _provenance(cell: Cell) -> dict[str, str]:

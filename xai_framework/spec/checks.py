@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from xai_framework.core.errors import ConfigError, did_you_mean
 from xai_framework.registry import Registry
 from xai_framework.spec.files import check_files
-from xai_framework.spec.nodes import GROUPS
+from xai_framework.spec.nodes import GROUPS, SEVERAL
 from xai_framework.spec.problems import explained, unclosed
 
 CONFIG_MODULE, CONFIG_NAME = "xai_framework.conf", "config"
@@ -127,7 +127,7 @@ def _check_shape(o: Override, multirun: bool) -> None:
         raise ConfigError("holds no value", where=str(o.input_line), fix="name values: a,b,c or range(1,4)")
     if o.is_sweep_override() and not multirun:
         key, value = str(o.key_or_group), str(o.input_line).partition("=")[2]
-        fix = f"use {key}=[{value}] for several at once, or -m to sweep" if key == "method" else "add -m to sweep"
+        fix = f"use {key}=[{value}] for several at once, or -m to sweep" if key in SEVERAL else "add -m to sweep"
         raise ConfigError("several values for one run", where=str(o.input_line), fix=fix)
 
 
@@ -152,7 +152,7 @@ def _chosen(o: Override, group: str, options: Sequence[str]) -> list[str]:
     values = [v for choice in choices for v in (choice if isinstance(choice, list) else [choice])]
     if None in values and group != "experiment":
         raise ConfigError("no name is given", where=written, fix=did_you_mean("", options))
-    if group != "method" and any(isinstance(choice, list) and len(choice) > 1 for choice in choices):
+    if group not in SEVERAL and any(isinstance(choice, list) and len(choice) > 1 for choice in choices):
         several = ",".join(map(str, values))
         raise ConfigError(f"one run has one {group}", where=written, fix=f"sweep: -m {group}={several}")
     if group == "method" and not values:
@@ -291,9 +291,9 @@ def _check_key(key: str, base: DictConfig, written: str) -> None:
         if part not in list(node):  # `in` alone denies keys whose value must still be given
             inside = ".".join(parts[:i])
             names = [str(k) for k in node if str(k) != "hydra"]
-            if inside in ("method", "") and i < len(parts) - 1 and inside:
+            if inside in (*SEVERAL, "") and i < len(parts) - 1 and inside:
                 raise ConfigError(
-                    f"no method labelled {part!r} in this study", where=written, fix=did_you_mean(part, names)
+                    f"no {inside} labelled {part!r} in this study", where=written, fix=did_you_mean(part, names)
                 )
             within = f"parameter {part!r} in {node.get('name') or inside}" if inside else f"setting {part!r}"
             raise ConfigError(f"no {within}", where=written, fix=did_you_mean(part, names))

@@ -14,10 +14,11 @@ from xai_framework.core.params import params_of
 from xai_framework.registry import Registry
 from xai_framework.spec.environment import without_secrets
 from xai_framework.spec.job import Job, Settings
+from xai_framework.spec.nodes import SEVERAL
 from xai_framework.spec.problems import explained
 
 _SETTINGS = {p.name: p for p in params_of(Settings)}
-_PLUGINS = ("backbone", "dataset", "target", "method", "renderer", "executor", "experiment")
+_PLUGINS = ("backbone", "dataset", "target", "method", "renderer", "executor", "metric", "experiment")
 
 
 def job_of(config: DictConfig, registry: Registry) -> Job:
@@ -47,7 +48,8 @@ def job_of(config: DictConfig, registry: Registry) -> Job:
     settings = _settings(values, str(experiment) if experiment else None)
     return Job(
         **{kind: registry.check(kind, _present(values.get(kind), kind), kind) for kind in _PLUGINS[:3]},
-        methods=_methods(values.get("method"), registry),
+        methods=_several("method", values.get("method"), registry),
+        metrics=_several("metric", values.get("metric") or {}, registry),
         renderer=registry.check("renderer", _present(values.get("renderer"), "renderer"), "renderer"),
         executor=registry.check("executor", _present(values.get("executor"), "executor"), "executor"),
         settings=settings,
@@ -65,11 +67,11 @@ def _of_the_chosen(values: Mapping[str, Any], typed: Sequence[str], registry: Re
     """Without the values that an experiment gives to another plugin than the one chosen in its place."""
     given = {o.partition("=")[0].lstrip("+~") for o in typed}
     kept = dict(values)
-    for kind in given.intersection(("backbone", "dataset", "target", "renderer", "executor", "method")):
+    for kind in given.intersection(("backbone", "dataset", "target", "renderer", "executor", *SEVERAL)):
         section = kept.get(kind)
         if not isinstance(section, Mapping):
             continue
-        if kind == "method":
+        if kind in SEVERAL:
             foreign = [k for k, v in section.items() if isinstance(v, Mapping) and "name" not in v]
         else:
             known = {"name", *(p.name for p in registry.schema(kind, str(section.get("name"))).params)}
@@ -95,16 +97,17 @@ def _settings(values: Mapping[str, Any], experiment: str | None) -> Settings:
     return Settings(**{k: _SETTINGS[k].check(v, k) for k, v in given.items()})
 
 
-def _methods(value: object, registry: Registry) -> dict[str, Mapping[str, Any]]:
-    if not isinstance(value, Mapping) or not value:
-        raise ConfigError("no method: nothing to do", where="method", fix="method=[gradient,gradcam]")
-    methods: dict[str, Mapping[str, Any]] = {}
+def _several(kind: str, value: object, registry: Registry) -> dict[str, Mapping[str, Any]]:
+    """The entries of a group of which a study has several, by label."""
+    if not isinstance(value, Mapping) or (kind == "method" and not value):
+        raise ConfigError(f"no {kind}: nothing to do", where=kind, fix=f"xai list {kind}s shows the names")
+    found: dict[str, Mapping[str, Any]] = {}
     for label, config in value.items():
         if not isinstance(label, str):
-            raise ConfigError(f"label {label!r} is not text", where=f"method.{label}", fix=f'quote it: "{label}"')
+            raise ConfigError(f"label {label!r} is not text", where=f"{kind}.{label}", fix=f'quote it: "{label}"')
         if not isinstance(config, Mapping):
             raise ConfigError(
-                f"expected a method, got {config!r}", where=f"method.{label}", fix=f"+method@method.{label}=NAME"
+                f"expected a {kind}, got {config!r}", where=f"{kind}.{label}", fix=f"+{kind}@{kind}.{label}=NAME"
             )
-        methods[label] = registry.check("method", _present(config, f"method.{label}"), f"method.{label}")
-    return methods
+        found[label] = registry.check(kind, _present(config, f"{kind}.{label}"), f"{kind}.{label}")
+    return found

@@ -53,7 +53,7 @@ class Settings(Plugin):
 
 @dataclass(frozen=True)
 class Job:
-    """One composed configuration: one backbone, dataset and target, any number of methods by label.
+    """One composed configuration: one backbone, dataset and target, any number of methods and metrics by label.
 
     Plugin configurations are canonical: ``name`` and every parameter. ``config_yaml`` is the configuration as written,
     with interpolations unresolved, so that no secret of the environment is stored.
@@ -65,5 +65,6 @@ class Job:
     methods: Mapping[str, Mapping[str, Any]]
     renderer: Mapping[str, Any]
     executor: Mapping[str, Any]
+    metrics: Mapping[str, Mapping[str, Any]]
     settings: Settings
     config_yaml: str

@@ -12,7 +12,9 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 from xai_framework.registry import Registry
 
-GROUPS = ("method", "backbone", "dataset", "target", "renderer", "executor")
+GROUPS = ("method", "backbone", "dataset", "target", "renderer", "executor", "metric")
+SEVERAL = ("method", "metric")
+"""Groups of which a study has several entries, by label."""
 
 
 class WorkingFolder(SearchPathPlugin):
@@ -34,7 +36,7 @@ def store_nodes(registry: Registry) -> None:
         for schema in registry.schemas(group):
             if not schema.broken:
                 for name in (schema.name, *(a for a, canonical in aliases.items() if canonical == schema.name)):
-                    package = f"method.{name}" if group == "method" else group
+                    package = f"{group}.{name}" if group in SEVERAL else group
                     store.store(group=group, name=name, node=_node(schema), package=package)
 
 

@@ -154,13 +154,17 @@ class CellStore:
         """(id, reason) of the given rows that failed."""
         return self.summary(keys).failures
 
+    def merged_path(self, name: str) -> Path:
+        """Where :meth:`merge` puts the file of that name."""
+        return self.path / f"maps-{safe_name(name)}.h5"
+
     def merge(self, keys: Sequence[Key], name: str) -> Path:
         """One file ``maps-<name>.h5`` with these rows in this order: the same bytes however the shards were cut.
 
         An up-to-date file is left as it is. Raises StoreError where rows are missing, shards are damaged or maps
         differ in size.
         """
-        path = self.path / f"maps-{safe_name(name)}.h5"
+        path = self.merged_path(name)
         index = self._index()
         missing = [key for key in keys if key not in index]
         if missing or not keys or len(set(keys)) != len(keys):

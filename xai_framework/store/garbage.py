@@ -28,7 +28,8 @@ def garbage(outputs: Path, *, cells: bool = False) -> list[Garbage]:
 
     Not to be removed while a run is writing there.
     """
-    named = {(outputs / c["file"]).resolve() for run in _runs(outputs) for c in read_run(run)["cells"]}
+    records = [read_run(run) for run in _runs(outputs)]
+    named = {(outputs / c["file"]).resolve() for r in records for c in (*r["cells"], *r["values"])}
     homes = {path.parent for path in named}
     return [
         *_temporaries(outputs / "store"),

@@ -42,8 +42,10 @@ def write_run(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
     record = _with_configs(record, veiled)
     with _locked(folder):
         before = _read(folder) if file.is_file() else {"cells": []}
-        cells = {_cell_key(c): c for c in (*before["cells"], *record["cells"])}
-        united = {**record, "cells": list(cells.values())}
+        united = dict(record)
+        for name in ("cells", "values"):
+            both = {_cell_key(c): c for c in (*before.get(name, ()), *record.get(name, ()))}
+            united[name] = list(both.values())
         if united != before:
             write_atomic(file, json.dumps(united, indent=1, ensure_ascii=False, allow_nan=False).encode())
     return united
@@ -60,8 +62,11 @@ def read_run(folder: Path) -> dict[str, Any]:
 def _with_configs(
     record: Mapping[str, Any], change: Callable[[Any], Any], keys: Sequence[str] = ("dataset", "method")
 ) -> dict[str, Any]:
-    cells = [{k: change(v) if k in keys else v for k, v in cell.items()} for cell in record["cells"]]
-    return {**record, "cells": cells}
+    changed = {
+        name: [{k: change(v) if k in keys else v for k, v in cell.items()} for cell in record.get(name, ())]
+        for name in ("cells", "values")
+    }
+    return {**record, **changed}
 
 
 def _read(folder: Path) -> dict[str, Any]:
@@ -78,20 +83,26 @@ def _read(folder: Path) -> dict[str, Any]:
         fix = "delete it and run the study again; no map is computed anew"
         raise StoreError("is damaged", where=str(file), fix=fix) from None
     outputs = _outputs(folder)
-    for cell in record["cells"]:
+    for cell in _entries(record):
         if not _is_inside(outputs / cell["file"], outputs):
             raise StoreError(f"names a file outside the outputs folder: {cell['file'][:80]!r}", where=str(file))
     return dict(record)
 
 
+def _entries(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """All cells of a record, of maps and of metrics."""
+    return [*record["cells"], *record.get("values", ())]
+
+
 def _check_types(record: Mapping[str, Any]) -> None:
     """Raises KeyError, TypeError or ValueError where a record is not as a run writes it."""
-    texts = [cell[key] for cell in record["cells"] for key in ("label", "id", "file")]
+    texts = [cell[key] for cell in _entries(record) for key in ("label", "id", "file")]
+    texts += [cell["metric"] for cell in record.get("values", ())]
     texts += [record.get(key, "") for key in ("study", "command", "config_yaml")]
     maps = [record.get("versions", {})]
-    for cell in record["cells"]:
+    for cell in _entries(record):
         texts += [cell.get(key, "") for key in ("backbone", "target")]
-        maps += [cell.get(key, {}) for key in ("method", "dataset")]
+        maps += [cell.get(key, {}) for key in ("method", "dataset", "measure")]
     if not all(isinstance(text, str) for text in texts) or not all(isinstance(value, dict) for value in maps):
         raise TypeError
     json.dumps(record, ensure_ascii=False, allow_nan=False).encode()  # no NaN, and no half of a character
@@ -170,8 +181,17 @@ class StoredMaps:
         return f"StoredMaps({self.facts.get('label')!r} on {self.facts.get('backbone')!r}, shape {self.shape})"
 
 
+class StoredValues(StoredMaps):
+    """What one metric says of one cell of maps: a number an image. ``facts`` hold ``metric`` beside the cell's own."""
+
+    @cached_property
+    def numbers(self) -> NDArray[np.float64]:
+        """(N,), in the order of ``ids``; NaN where there is none, with the reason in :meth:`row`."""
+        return np.asarray(self.file.attribution)[:, 0, 0, 0].astype(np.float64)
+
+
 class Run(Mapping[str, StoredMaps]):
-    """A stored study. ``run["gradcam"]`` gives that method's maps.
+    """A stored study. ``run["gradcam"]`` gives that method's maps, ``measures`` are what metrics say of them.
 
     With several backbones or targets the name is ``label @ backbone, target`` (``select`` finds them by part).
     """
@@ -179,6 +199,7 @@ class Run(Mapping[str, StoredMaps]):
     def __init__(self, folder: Path, record: Mapping[str, Any], outputs: Path, *, examine: bool = False) -> None:
         self.folder, self.record = folder, dict(record)
         self.cells = [StoredMaps(outputs / c["file"], c, examine=examine) for c in record["cells"]]
+        self.measures = [StoredValues(outputs / c["file"], c, examine=examine) for c in record.get("values", ())]
 
     @property
     def ids(self) -> tuple[str, ...]:
