@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -44,9 +45,12 @@ def run(folder: Path, *arguments: str, expect: int = 0) -> subprocess.CompletedP
     return done
 
 
+_STARTED: list[subprocess.Popen[str]] = []
+
+
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    """The study, left to itself, and to be ended by its process group."""
-    return subprocess.Popen(
+    """The study, left to itself, in a process group of its own."""
+    study = subprocess.Popen(
         command(*arguments),
         cwd=folder,
         stdout=subprocess.PIPE,
@@ -54,6 +58,19 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
         text=True,
         start_new_session=True,
     )
+    _STARTED.append(study)
+    return study
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left() -> Iterator[None]:
+    """A test that failed leaves no study running."""
+    yield
+    for study in _STARTED:
+        if study.poll() is None:
+            os.killpg(study.pid, signal.SIGKILL)
+            study.communicate()
+    _STARTED.clear()
 
 
 def events(folder: Path, *kinds: str) -> list[dict[str, object]]:

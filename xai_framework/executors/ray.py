@@ -123,6 +123,8 @@ def _cores() -> int:
 
 def _check_reachable(address: str) -> None:
     """Raises ConfigError where nobody answers: Ray itself tries for minutes."""
+    if "://" in address:  # Ray's client: another interface
+        raise _unreachable(f"RAY_ADDRESS={address} is not host:port")
     host, _, port = address.rpartition(":")
     if host and port.isdigit():
         try:
