@@ -219,11 +219,12 @@ class RayPool:
         self._misbegun = 0
         for _ in range(workers):
             self._spawn()
-        self._wait_for_one()
 
     def idle(self) -> Sequence[str]:
         """Workers that are there and have nothing to do."""
         self._look_at_new()
+        if not any(actor.name for actor in self._actors.values()):
+            self._wait_for_one()
         return [name for name, actor in self._actors.items() if actor.name and actor.piece is None]
 
     def start(self, worker: str, piece: Piece) -> None:
@@ -265,13 +266,14 @@ class RayPool:
     def _wait_for_one(self) -> None:
         """Until a worker is there, or we are asked to stop."""
         since, complained = time.monotonic(), False
-        while not self._work.stop.asked and not self.idle():
+        while not self._work.stop.asked and not any(actor.name for actor in self._actors.values()):
             if time.monotonic() - since > _PATIENCE and not complained:
                 complained = True
                 needs = ", ".join(f"{n:g} {name.removeprefix('num_').upper()}" for name, n in self._needs.items() if n)
                 there = {k: v for k, v in self._ray.cluster_resources().items() if k in ("CPU", "GPU")}
                 print(f"ray: no room for a worker yet: each needs {needs}, the cluster has {there}", flush=True)
             time.sleep(0.1)
+            self._look_at_new()
 
     def _look_at_new(self) -> None:
         """Name those that have begun. Raises XaiError where a machine cannot be used at all."""

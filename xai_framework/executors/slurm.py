@@ -38,6 +38,7 @@ _FRUITLESS = 2
 """Arrays in a row that may end without a new map."""
 _LAST_SECONDS = 120.0
 """How long jobs that were cancelled may take to store what they have; Slurm kills them after 30 unless told else."""
+_TIME_LIMIT = "SIGUSR1"
 _SIGNAL_BEFORE_END = 60
 """Seconds before the time limit at which a job is told."""
 
@@ -109,7 +110,7 @@ class Slurm(Executor):
             # srun does not take the number from sbatch
             "srun_args": [f"--cpus-per-task={cpus}"],
             "additional_parameters": {
-                "signal": f"USR1@{notice}",
+                "signal": f"{_TIME_LIMIT.removeprefix('SIG')}@{notice}",
                 ("requeue" if self.requeue else "no-requeue"): True,
             },
         }
@@ -138,7 +139,7 @@ class _Driver:
         self._folder = _printable((work.folder / "slurm" / stamp).absolute())
         self._follower = Follower(self._folder)
         self._array, self._why = "", ""
-        self._ended = self._finished = False
+        self._ended = self._finished = self._out_of_time = False
 
     def run(self) -> None:
         """Until nothing is missing, or arrays end without a result."""
@@ -252,6 +253,7 @@ class _Driver:
             elif kind == "job_ended":
                 self._ended = True
                 self._finished |= event.get("how") == "finished"
+                self._out_of_time = event.get("how") == _TIME_LIMIT
             if kind in ("stored", "stopped", "given_up"):
                 maps = int(event.get("maps", 0))
                 self._work.count(maps, int(event.get("failed", maps if kind == "given_up" else 0)))
@@ -270,11 +272,11 @@ class _Driver:
         logs = sorted(self._folder.glob("*_log.err"), key=lambda p: p.stat().st_mtime)
         said = [line for log in logs[-1:] for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
         last = f"; the last one's last words: {said[-1].strip()[:200]}" if said else ""
-        return XaiError(
-            f"{left} units are missing, and the jobs end without a result{last}",
-            where=str(logs[-1] if logs else self._folder),
-            fix="see there what happens to them; the same command goes on from here",
-        )
+        fix = "see there what happens to them; the same command goes on from here"
+        if self._out_of_time:
+            last, fix = ": their time is over before anything is stored", "a longer executor.time=, or a smaller unit="
+        where = str(logs[-1] if logs else self._folder)
+        return XaiError(f"{left} units are missing, and the jobs end without a result{last}", where=where, fix=fix)
 
     def _clean_up(self) -> None:
         """Keep the logs only."""
@@ -343,7 +345,7 @@ def run_share(file: str) -> None:
         tell({"event": "job_ended", "how": "error" if work.outcome.errors else "finished"})
         return
     tell({"event": "job_ended", "how": stop.reason})
-    # the time limit; a job that got nothing done would get nothing done again
-    if stop.reason == "SIGUSR1" and share.requeue and work.outcome.maps:
+    # a job that got nothing done would get nothing done again
+    if stop.reason == _TIME_LIMIT and share.requeue and work.outcome.maps:
         _asked(["scontrol", "requeue", me])
     sys.exit(RESUMABLE)
