@@ -52,6 +52,7 @@ ALLOWED = {
         "untrained",
     },
     "report": {"core", "registry", "store"},
+    "statistics": {"core", "store"},
     "study": {
         *("core", "events", "executors", "identity", "manifest", "plan", "progress", "registry", "report", "spec"),
         *("stop", "store"),
@@ -59,7 +60,8 @@ ALLOWED = {
     "testing": {"core", "probe", "rng", "handout", "registry"},
     "api": {"core", "attempt", "engine", "registry", "space", "store", "report"},
     "cli": {
-        *("core", "events", "executors", "plan", "progress", "registry", "report", "spec", "stop", "store", "study"),
+        *("core", "events", "executors", "plan", "progress", "registry", "report", "spec", "statistics", "stop"),
+        *("store", "study"),
     },
 }
 # rooms that must not import torch when they are imported: help, listing and a second run never pay for it

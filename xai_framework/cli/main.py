@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 import xai_framework
-from xai_framework.cli import catalogue, completion, explain, upkeep, verify
+from xai_framework.cli import catalogue, completion, explain, table, upkeep, verify
 from xai_framework.core.errors import XaiError
 
 
@@ -55,6 +55,7 @@ def parser() -> argparse.ArgumentParser:
     planned.set_defaults(run=lambda _args: 0)
     explain.add_parser(commands)
     catalogue.add_parsers(commands)
+    table.add_parser(commands)
     verify.add_parser(commands)
     upkeep.add_parsers(commands)
     completion.add_parsers(commands)

@@ -21,6 +21,7 @@ from xai_framework.store.reader import StoredRow as StoredRow
 from xai_framework.store.run import RECORD as RECORD
 from xai_framework.store.run import Run as Run
 from xai_framework.store.run import StoredMaps as StoredMaps
+from xai_framework.store.run import StoredValues as StoredValues
 from xai_framework.store.run import open_run as open_run
 from xai_framework.store.run import read_run as read_run
 from xai_framework.store.run import write_run as write_run

@@ -1,0 +1,179 @@
+"""Statistics against published tables, closed forms and simulation."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from xai_framework.statistics import (
+    Interval,
+    compared,
+    critical_difference,
+    holm,
+    mean_interval,
+    median_interval,
+    rank_biserial,
+    rank_stability,
+)
+from xai_framework.statistics.leaderboard import Leaderboard
+from xai_framework.statistics.ranks import friedman, mean_ranks, rank_correlation, wilcoxon
+
+# Demšar 2006, table 5: q at 0.05 for 2 to 10 classifiers
+Q = [1.960, 2.343, 2.569, 2.728, 2.850, 2.949, 3.031, 3.102, 3.164]
+
+
+@pytest.mark.parametrize(("methods", "q"), list(zip(range(2, 11), Q, strict=True)))
+def test_nemenyi_against_the_published_table(methods: int, q: float) -> None:
+    expected = q * math.sqrt(methods * (methods + 1) / (6 * 30))
+    assert critical_difference(methods, 30) == pytest.approx(expected, abs=2e-3)
+
+
+def test_friedman_against_the_published_example() -> None:
+    # Demšar 2006, table 6: AUC of C4.5 with and without m and cf on 14 data sets; chi2 = 9.28, ranks 3.143 .. 1.964
+    auc = np.array(
+        [
+            [0.763, 0.599, 0.954, 0.628, 0.882, 0.936, 0.661, 0.583, 0.775, 1.000, 0.940, 0.619, 0.972, 0.957],
+            [0.768, 0.591, 0.971, 0.661, 0.888, 0.931, 0.668, 0.583, 0.838, 1.000, 0.962, 0.666, 0.981, 0.978],
+            [0.771, 0.590, 0.968, 0.654, 0.886, 0.916, 0.609, 0.563, 0.866, 1.000, 0.965, 0.614, 0.9751, 0.946],
+            [0.798, 0.569, 0.967, 0.657, 0.898, 0.931, 0.685, 0.625, 0.875, 1.000, 0.962, 0.669, 0.975, 0.970],
+        ]
+    )
+    np.testing.assert_allclose(mean_ranks(auc, higher_is_better=True), [3.143, 2.000, 2.893, 1.964], atol=2e-3)
+    ranks = mean_ranks(auc, higher_is_better=True)
+    plain = 12 * 14 / (4 * 5) * (np.square(ranks).sum() - 4 * 25 / 4)
+    assert plain == pytest.approx(9.28, abs=0.01)
+    ties = sum(n**3 - n for column in auc.T for n in np.unique(column, return_counts=True)[1])
+    corrected = plain / (1 - ties / (14 * (4**3 - 4)))
+    # survival of chi squared with 3 degrees of freedom
+    tail = math.erfc(math.sqrt(corrected / 2)) + math.sqrt(2 * corrected / math.pi) * math.exp(-corrected / 2)
+    assert friedman(auc) == pytest.approx(tail, rel=1e-6)
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    found = holm([float("nan"), 0.5, 0.02])
+    assert math.isnan(found[0])
+    assert found[1:] == pytest.approx([0.5, 0.04])
+    assert holm([]) == []
+
+
+def test_rank_biserial_by_hand() -> None:
+    # differences 1, -2, 3: ranks 1, 2, 3; (1 + 3 - 2) / 6
+    assert rank_biserial(np.array([1.0, 0.0, 3.0]), np.array([0.0, 2.0, 0.0])) == pytest.approx(1 / 3)
+    assert rank_biserial(np.ones(4), np.ones(4)) == 0.0
+    assert rank_biserial(np.ones(4), np.zeros(4)) == 1.0
+
+
+def test_wilcoxon_against_all_signs() -> None:
+    rng = np.random.default_rng(0)
+    differences = rng.normal(0.4, 1, 12)
+    ranks = np.abs(differences).argsort().argsort() + 1.0
+    observed = ranks[differences > 0].sum()
+    middle = ranks.sum() / 2
+    signs = np.array(list(itertools.product((0, 1), repeat=12)))
+    exact = (np.abs(signs @ ranks - middle) >= abs(observed - middle) - 1e-9).mean()
+    assert wilcoxon(differences, np.zeros(12)) == pytest.approx(exact, abs=0.02)  # normal approximation at n = 12
+    assert wilcoxon(np.ones(5), np.ones(5)) == 1.0
+
+
+def test_wilson_for_shares() -> None:
+    # 8 of 10: Wilson 1927's score interval, 0.4902 to 0.9433
+    found = mean_interval(np.array([1.0] * 8 + [0.0] * 2))
+    assert (found.value, found.low, found.high) == pytest.approx((0.8, 0.4902, 0.9433), abs=1e-4)
+
+
+def test_degenerate_samples() -> None:
+    assert mean_interval(np.full(5, 0.25)) == Interval(0.25, 0.25, 0.25)
+    one = mean_interval(np.array([0.3]))
+    assert one.value == 0.3
+    assert math.isnan(one.low)
+    assert math.isnan(median_interval(np.array([])).value)
+
+
+def test_intervals_are_the_same_every_time() -> None:
+    values = np.random.default_rng(0).exponential(size=40)
+    assert mean_interval(values, 3) == mean_interval(values, 3)
+    assert mean_interval(values, 3) != mean_interval(values, 4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["skewed", "bounded"])
+def test_intervals_cover_the_mean(kind: str) -> None:
+    rng = np.random.default_rng(0)
+    hits = 0
+    for seed in range(400):
+        values = rng.exponential(size=200) if kind == "skewed" else rng.beta(0.5, 1.5, size=200)
+        found = mean_interval(values, seed)
+        hits += found.low <= (1.0 if kind == "skewed" else 0.25) <= found.high
+    # four standard errors of a simulation of 400 around 0.95 would be 0.044
+    assert 0.92 <= hits / 400 <= 0.975
+
+
+def test_a_comparison_uses_images_valid_for_all_and_shows_the_rest() -> None:
+    nan = float("nan")
+    good = [0.9, 0.8, 0.85, 0.9, 0.7, 0.95]
+    found = compared(
+        {"dies on hard images": [0.95, nan, nan, 0.99, nan, 0.97], "good": good, "bad": [0.1] * 6},  # type: ignore[dict-item]
+        metric="m",
+        higher_is_better=True,
+    )
+    assert found.common == 3
+    by = {s.label: s for s in found.standings}
+    assert [s.label for s in found.standings] == ["dies on hard images", "good", "bad"]
+    assert (by["good"].valid, by["dies on hard images"].valid) == (6, 3)
+    assert by["good"].mean.value == pytest.approx(np.mean([0.9, 0.9, 0.95]))
+    # with the worst value in place of what is missing, it does not win
+    assert by["dies on hard images"].worst_case == pytest.approx(np.mean([0.95, 0.1, 0.1, 0.99, 0.1, 0.97]))
+    assert by["good"].worst_case > by["dies on hard images"].worst_case
+    assert math.isnan(by["dies on hard images"].p)
+    assert by["bad"].effect == -1.0
+
+
+@pytest.mark.parametrize("higher", [True, False])
+def test_words_say_what_is_and_is_not_told_apart(higher: bool) -> None:
+    rng = np.random.default_rng(0)
+    base = rng.uniform(0.4, 0.6, 60)
+    offset = 0.2 if higher else -0.2
+    values = {"a": base + offset, "b": base + offset + rng.normal(0, 0.05, 60), "c": base}
+    found = compared(values, metric="m", higher_is_better=higher)
+    assert {found.standings[0].label, found.standings[1].label} == {"a", "b"}
+    assert "not distinguishable from" in found.words
+    assert "n = 60" in found.words
+    assert found.standings[-1].label == "c"
+    assert found.standings[-1].distinguishable
+    assert found.standings[-1].effect < -0.9
+    alone = compared({"a": base}, metric="m")
+    assert alone.words == "only a was measured, on 60 images"
+    none = compared({"a": base * np.nan, "b": base}, metric="m")
+    assert "nothing can be compared" in none.words
+    same = compared({"a": base, "b": base.copy(), "c": base.copy()}, metric="m")
+    assert same.friedman == 1.0
+    assert same.words == "no method is distinguishable from a at n = 60"
+
+
+def test_rankings_from_few_images_are_less_stable() -> None:
+    rng = np.random.default_rng(0)
+    table = rng.normal(size=(6, 200)) + 0.3 * np.arange(6)[:, None]
+    few, many = (rank_stability(table, True, n) for n in (5, 100))
+    assert few < many <= 1.0
+    assert rank_stability(table, True, 200) == pytest.approx(1.0)
+    assert rank_correlation([1, 2, 3], [3, 2, 1]) == -1.0
+
+
+def test_tables_to_take_along() -> None:
+    rng = np.random.default_rng(0)
+    values = {"a_b": rng.uniform(size=20), "c|d": rng.uniform(0.2, 1.2, size=20)}
+    board = Leaderboard((compared(values, metric="m", backbone="net", target="predicted"),))
+    lines = board.csv().splitlines()
+    assert lines[0].startswith("metric,better,backbone,target,method,rank,mean,mean_low,mean_high")
+    assert len(lines) == 3
+    assert "nan" not in board.csv()
+    assert "c\\|d" in board.markdown()
+    assert "a\\_b" in board.latex()
+    assert board.latex().count("\\toprule") == 1
+    assert board.agreement() == {}
+    both = Leaderboard((compared(values, metric="m"), compared(values, metric="n", higher_is_better=False)))
+    assert both.agreement() == {("m", "n"): -1.0}

@@ -1,0 +1,72 @@
+"""``xai table``: which methods differ, by each metric of a run."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from xai_framework.core.errors import ConfigError, XaiError, did_you_mean
+
+
+def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse keeps its type private
+    """Add ``table`` to the command line."""
+    parser = subparsers.add_parser("table", help="a run's metrics: means with intervals, ranks, which methods differ")
+    parser.add_argument("path", nargs="?", default="outputs", help="a run's folder (the latest run)")
+    parser.add_argument("--format", choices=("text", "markdown", "csv", "latex"), default="text", help="of the output")
+    parser.add_argument("--metric", help="only this one")
+    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    parser.set_defaults(run=table_command)
+
+
+def table_command(args: argparse.Namespace) -> int:
+    """Print the leaderboard."""
+    from xai_framework.cli.upkeep import run_folder
+    from xai_framework.registry import Registry
+    from xai_framework.statistics import Leaderboard, leaderboard
+    from xai_framework.store import open_run
+
+    registry = Registry()
+
+    def higher_is_better(name: str) -> bool:
+        try:
+            return bool(registry.load("metric", name).higher_is_better)  # type: ignore[attr-defined]
+        except XaiError as error:
+            fix = "install the package that has it"
+            raise ConfigError(f"the metric {name!r} is not here: {error.what}", where="metric", fix=fix) from None
+
+    board = leaderboard(open_run(run_folder(Path(args.path))), higher_is_better, args.seed)
+    if args.metric is not None:
+        names = sorted({c.metric for c in board.comparisons})
+        if args.metric not in names:
+            raise ConfigError(
+                f"no metric {args.metric!r} in this run", where="--metric", fix=did_you_mean(args.metric, names)
+            )
+        board = Leaderboard(tuple(c for c in board.comparisons if c.metric == args.metric))
+    if args.format == "text":
+        _print(board)
+    else:
+        print({"markdown": board.markdown, "csv": board.csv, "latex": board.latex}[args.format](), end="")
+    return 0
+
+
+def _print(board: Any) -> None:  # noqa: ANN401 - a Leaderboard, whose module is imported by the command only
+    """For people: one block a comparison."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    for c in board.comparisons:
+        direction = "higher" if c.higher_is_better else "lower"
+        where = ", ".join(part for part in (c.backbone, c.target) if part)
+        console.print(f"[bold]{c.metric}[/] ({direction} is better) {where}", highlight=False)
+        table = Table(box=None, pad_edge=False)
+        table.add_column("method")
+        for head in ("rank", "mean", "95 % CI", "valid", "p vs best"):
+            table.add_column(head, justify="right")
+        for s in c.standings:
+            bounds = f"{s.mean.low:.3g} .. {s.mean.high:.3g}"
+            p = "" if s.p != s.p else f"{s.p:.2g}"
+            table.add_row(s.label, f"{s.rank:.2f}", f"{s.mean.value:.3g}", bounds, f"{s.valid}/{s.images}", p)
+        console.print(table)
+        console.print(c.words + "\n", highlight=False)

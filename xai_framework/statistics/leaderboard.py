@@ -1,0 +1,162 @@
+"""A run's metrics as comparisons, and as tables to take along."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from xai_framework.core.errors import StoreError
+from xai_framework.statistics.compare import Comparison, Standing, compared
+from xai_framework.statistics.intervals import Interval
+from xai_framework.statistics.ranks import rank_correlation
+from xai_framework.store import Run, StoredValues
+
+_COLUMNS = (
+    *("metric", "better", "backbone", "target", "method", "rank", "mean", "mean_low", "mean_high"),
+    *("median", "median_low", "median_high", "common", "valid", "images", "worst_case", "p", "effect"),
+)
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """All comparisons of a run: one for each metric, backbone and target."""
+
+    comparisons: tuple[Comparison, ...]
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """One row for each method and comparison, with plain numbers."""
+        for c in self.comparisons:
+            for s in c.standings:
+                better = "higher" if c.higher_is_better else "lower"
+                values = (c.metric, better, c.backbone, c.target, s.label, s.rank, *_bounds(s.mean), *_bounds(s.median))
+                yield dict(
+                    zip(_COLUMNS, (*values, c.common, s.valid, s.images, s.worst_case, s.p, s.effect), strict=True)
+                )
+
+    def csv(self) -> str:
+        """The rows as CSV."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        for row in self.rows():
+            writer.writerow({k: "" if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()})
+        return text.getvalue()
+
+    def markdown(self) -> str:
+        """A table for each comparison, and what it comes to in words."""
+        return "\n".join(
+            _table(c, _markdown_row, head=_MARKDOWN_HEAD, title="## {}\n", foot="\n{}\n") for c in self.comparisons
+        )
+
+    def latex(self) -> str:
+        """Tables in booktabs style."""
+        return "\n".join(
+            _table(c, _latex_row, head=_LATEX_HEAD, title="% {}", foot="\\bottomrule\n\\end{{tabular}}\n% {}\n")
+            for c in self.comparisons
+        )
+
+    def agreement(self) -> dict[tuple[str, str], float]:
+        """(metric, metric) -> Kendall's tau between their rankings of methods, mean over backbones and targets."""
+        found: dict[tuple[str, str], list[float]] = {}
+        for a in self.comparisons:
+            for b in self.comparisons:
+                if a.metric < b.metric and (a.backbone, a.target) == (b.backbone, b.target):
+                    ranks = [{s.label: s.rank for s in c.standings} for c in (a, b)]
+                    shared = sorted(ranks[0].keys() & ranks[1].keys())
+                    tau = rank_correlation(*([r[label] for label in shared] for r in ranks))
+                    found.setdefault((a.metric, b.metric), []).append(tau)
+        return {pair: float(np.nanmean(taus)) for pair, taus in found.items() if not np.isnan(taus).all()}
+
+
+def leaderboard(run: Run, higher_is_better: Callable[[str], bool], seed: int = 0) -> Leaderboard:
+    """Compare a run's methods by each of its metrics. ``higher_is_better`` is asked by a metric's registered name.
+
+    Raises StoreError where the run has no metrics.
+    """
+    if not run.measures:
+        raise StoreError("has no metrics", where=str(run.folder), fix="xai run ... metric=[deletion,gini]")
+    groups: dict[tuple[str, str, str, str], list[StoredValues]] = {}
+    for stored in run.measures:
+        f = stored.facts
+        key = (
+            f["metric"],
+            str(f.get("backbone", "")),
+            str(f.get("target", "")),
+            repr(f.get("dataset")) + stored.path.name,
+        )
+        groups.setdefault(key, []).append(stored)
+    comparisons = []
+    for (metric, backbone, target, _), found in groups.items():
+        values = {str(s.facts["label"]): s.numbers for s in found}
+        better = higher_is_better(str(found[0].facts["measure"]["name"]))
+        comparisons.append(
+            compared(values, metric=metric, backbone=backbone, target=target, higher_is_better=better, seed=seed)
+        )
+    return Leaderboard(tuple(comparisons))
+
+
+def _bounds(interval: Interval) -> tuple[float, float, float]:
+    return interval.value, interval.low, interval.high
+
+
+_MARKDOWN_HEAD = (
+    "| method | mean rank | mean [95 % CI] | median [95 % CI] | valid | worst case | p vs best | effect |\n"
+    "|---|---|---|---|---|---|---|---|"
+)
+_LATEX_HEAD = (
+    "\\begin{tabular}{lrrrrr}\n\\toprule\n"
+    "method & mean rank & mean [95\\,\\% CI] & median & valid & $p$ \\\\\n\\midrule"
+)
+
+
+def _table(c: Comparison, row: Callable[[Standing], str], *, head: str, title: str, foot: str) -> str:
+    direction = "higher is better" if c.higher_is_better else "lower is better"
+    where = ", ".join(part for part in (c.backbone, c.target) if part)
+    said = f"{c.metric} ({direction}): {where}, {c.common} images with a value for every method"
+    lines = [title.format(said), head, *map(row, c.standings), foot.format(c.words + _tests(c))]
+    return "\n".join(lines)
+
+
+def _tests(c: Comparison) -> str:
+    if math.isnan(c.friedman):
+        return "."
+    closer = f"mean ranks closer than {c.critical_difference:.2f} (Nemenyi) do not differ"
+    return f". Friedman p = {_number(c.friedman)}; {closer}."
+
+
+def _markdown_row(s: Standing) -> str:
+    cells = (s.label.replace("|", "\\|"), f"{s.rank:.2f}", _with_bounds(s.mean), _with_bounds(s.median))
+    rest = (f"{s.valid}/{s.images}", _number(s.worst_case), _number(s.p), _number(s.effect))
+    return f"| {' | '.join((*cells, *rest))} |"
+
+
+def _latex_row(s: Standing) -> str:
+    label = "".join(f"\\{c}" if c in "_&%#$" else c for c in s.label)
+    cells = (
+        label,
+        f"{s.rank:.2f}",
+        _with_bounds(s.mean),
+        _number(s.median.value),
+        f"{s.valid}/{s.images}",
+        _number(s.p),
+    )
+    return " & ".join(cells) + " \\\\"
+
+
+def _with_bounds(interval: Interval) -> str:
+    return f"{_number(interval.value)} [{_number(interval.low)}, {_number(interval.high)}]"
+
+
+def _number(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3g}"
+
+
+def shown(comparisons: Sequence[Comparison]) -> str:
+    """The words of all comparisons, one a line."""
+    return "\n".join(f"{c.metric} on {c.backbone}, {c.target}: {c.words}" for c in comparisons)
