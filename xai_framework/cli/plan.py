@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from xai_framework.plan import Group, Plan, Unit, plan
+from xai_framework.plan import Group, MetricCell, Plan, Unit, plan
 from xai_framework.progress import duration
 
 
@@ -49,7 +49,8 @@ def plan_command(argv: Sequence[str]) -> int:
         return 0
     jobs = [job_of(c, registry) for c in configs]
     study = plan(jobs, registry, keep_manifests=False)
-    costs = [_cost(group, group.units(group.job.settings.unit), registry) for group in study.groups]
+    groups = (*study.groups, *study.judged)
+    costs = [_cost(group, group.units(group.job.settings.unit), registry) for group in groups]
     outputs = Path(jobs[0].settings.outputs)
     if as_json:
         cells = [c.store.id for _, c in study.cells]
@@ -61,15 +62,17 @@ def plan_command(argv: Sequence[str]) -> int:
 
 def _cost(group: Group, units: Sequence[Unit], registry: Any) -> GroupCost:  # noqa: ANN401 - a Registry
     images, cells = len(group.manifest.rows), len(group.cells)
+    judged = isinstance(group.cells[0], MetricCell)
+    name = f"metrics on {group.backbone}" if judged else group.backbone
     missing = sum(len(u.rows) * len(u.cells) for u in units)
     if not units:
-        return GroupCost(group.backbone, images, cells, images * cells, 0, 0, 0, 0, 0.0, 0, 0)
+        return GroupCost(name, images, cells, images * cells, 0, 0, 0, 0, 0.0, 0, 0)
     from xai_framework.executors.probing import probe_batch
 
     probed = probe_batch(group, units, registry)
-    floats = probed.input_values * 4 + 600  # what a row holds beside its map
+    floats = (1 if judged else probed.input_values) * 4 + 600  # what a row holds beside its map
     return GroupCost(
-        group.backbone,
+        name,
         images,
         cells,
         images * cells,

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from xai_framework.core.errors import ConfigError, XaiError, did_you_mean
+from xai_framework.core.errors import ConfigError, did_you_mean
 
 
 def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse keeps its type private
@@ -22,20 +22,10 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse keeps its ty
 def table_command(args: argparse.Namespace) -> int:
     """Print the leaderboard."""
     from xai_framework.cli.upkeep import run_folder
-    from xai_framework.registry import Registry
     from xai_framework.statistics import Leaderboard, leaderboard
     from xai_framework.store import open_run
 
-    registry = Registry()
-
-    def higher_is_better(name: str) -> bool:
-        try:
-            return bool(registry.load("metric", name).higher_is_better)  # type: ignore[attr-defined]
-        except XaiError as error:
-            fix = "install the package that has it"
-            raise ConfigError(f"the metric {name!r} is not here: {error.what}", where="metric", fix=fix) from None
-
-    board = leaderboard(open_run(run_folder(Path(args.path))), higher_is_better, args.seed)
+    board = leaderboard(open_run(run_folder(Path(args.path))), args.seed)
     if args.metric is not None:
         names = sorted({c.metric for c in board.comparisons})
         if args.metric not in names:

@@ -151,7 +151,12 @@ def _judging(cell: MetricCell, method: Explainer, target: Target, registry: Regi
     if not isinstance(metric, Metric):
         raise PluginError(f"{cell.metric_config['name']!r} is no metric", where=f"metric.{cell.metric}")
     judged = Judged(metric, method, cell.maps)
-    facts = _provenance(cell) | {"metric": canonical(cell.metric_config)}
+    facts = _provenance(cell) | {
+        "metric": canonical(cell.metric_config),
+        "better": "higher" if metric.higher_is_better else "lower",
+        "range": canonical([str(float(bound)) for bound in metric.range]),
+        "family": metric.family,
+    }
     return Task(f"{cell.metric} of {cell.label}", judged, target, Values(cell.store, judged), facts)
 
 

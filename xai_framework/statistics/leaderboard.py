@@ -74,8 +74,8 @@ class Leaderboard:
         return {pair: float(np.nanmean(taus)) for pair, taus in found.items() if not np.isnan(taus).all()}
 
 
-def leaderboard(run: Run, higher_is_better: Callable[[str], bool], seed: int = 0) -> Leaderboard:
-    """Compare a run's methods by each of its metrics. ``higher_is_better`` is asked by a metric's registered name.
+def leaderboard(run: Run, seed: int = 0) -> Leaderboard:
+    """Compare a run's methods by each of its metrics; ``seed`` is the bootstrap's.
 
     Raises StoreError where the run has no metrics.
     """
@@ -94,7 +94,7 @@ def leaderboard(run: Run, higher_is_better: Callable[[str], bool], seed: int = 0
     comparisons = []
     for (metric, backbone, target, _), found in groups.items():
         values = {str(s.facts["label"]): s.numbers for s in found}
-        better = higher_is_better(str(found[0].facts["measure"]["name"]))
+        better = found[0].higher_is_better
         comparisons.append(
             compared(values, metric=metric, backbone=backbone, target=target, higher_is_better=better, seed=seed)
         )

@@ -189,6 +189,11 @@ class StoredValues(StoredMaps):
         """(N,), in the order of ``ids``; NaN where there is none, with the reason in :meth:`row`."""
         return np.asarray(self.file.attribution)[:, 0, 0, 0].astype(np.float64)
 
+    @property
+    def higher_is_better(self) -> bool:
+        """Where good is."""
+        return self.file.attributes.get("better") != "lower"
+
 
 class Run(Mapping[str, StoredMaps]):
     """A stored study. ``run["gradcam"]`` gives that method's maps, ``measures`` are what metrics say of them.
