@@ -51,7 +51,7 @@ ALLOWED = {
         ),
         "untrained",
     },
-    "report": {"core", "registry", "store"},
+    "report": {"core", "registry", "statistics", "store"},
     "statistics": {"core", "store"},
     "study": {
         *("core", "events", "executors", "identity", "manifest", "plan", "progress", "registry", "report", "spec"),

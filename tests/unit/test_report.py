@@ -23,6 +23,7 @@ from xai_framework.core import ConfigError, Status
 from xai_framework.report.page import PageStyle, number, write_page
 from xai_framework.report.thumbnails import map_address, outline_path, shown_size
 from xai_framework.report.view import CellView, ColumnView, PictureView, StudyView
+from xai_framework.statistics import compared
 
 HOSTILE = (
     "\"'><script>alert(1)</script><img src=x onerror=alert(2)></style></title></pre>{{7*7}}{% x %}"
@@ -342,3 +343,23 @@ def test_an_empty_study_is_a_page_too(tmp_path: Path) -> None:
     page, text = written(tmp_path, study([], 0))
     assert not page.all("tbody")
     assert "0 images · 1 method" in text
+
+
+def test_the_leaderboard_stands_on_the_page_in_words_and_numbers(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    base = rng.uniform(0.3, 0.5, 40)
+    hostile = "</td><script>alert(1)</script>"
+    comparisons = tuple(
+        compared(
+            {"good": base + 0.3, hostile: base, "none": base * np.nan if metric == "c" else base - 0.1}, metric=metric
+        )
+        for metric in ("a", "b", "c")
+    )
+    page = write_page(tmp_path, StudyView("s", [ColumnView("good")], [], 0, comparisons=comparisons)).read_text("utf-8")
+    assert "good is best, distinguishable from all others at n = 40" in page
+    assert "nothing can be compared" in page
+    assert page.count('class="interval"') == 6  # three methods by two metrics; the third has no common image
+    assert "<script>alert" not in page
+    assert "Mean rank over images, 1 is best" in page
+    without = write_page(tmp_path, StudyView("s", [ColumnView("good")], [], 0)).read_text("utf-8")
+    assert "Which methods differ" not in without

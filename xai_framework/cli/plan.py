@@ -93,7 +93,7 @@ def _show(study: Plan, costs: Sequence[GroupCost], outputs: Path) -> None:
             print("all stored")
             continue
         units = "1 unit" if cost.units == 1 else f"{cost.units:,} units"
-        print(f"{cost.missing:,} of {cost.maps:,} maps missing, {units}")
+        print(f"{cost.missing:,} of {cost.maps:,} missing, {units}")
         todo = max(1.0, cost.missing / cost.cells)
         print(f"  {cost.passes / todo:,.0f} passes an image, {cost.passes_alone / todo:,.0f} if each method ran alone")
         print(f"  about {duration(cost.seconds)} on one worker, {_bytes(cost.memory)} of memory")

@@ -21,6 +21,7 @@ from xai_framework.core.status import Status
 from xai_framework.registry import Registry
 from xai_framework.report.page import PageScale, PageStyle, write_page
 from xai_framework.report.view import CellView, ColumnView, PictureView, StudyView
+from xai_framework.statistics import leaderboard
 from xai_framework.store import MapFile, Run, StoredMaps, StoredRow, open_run
 
 
@@ -48,6 +49,7 @@ def view_of(run: Run, registry: Registry) -> StudyView:
         command=str(run.record.get("command", "")),
         config_yaml=str(run.record.get("config_yaml", "")),
         versions={k: str(v) for k, v in run.record.get("versions", {}).items()},
+        comparisons=leaderboard(run).comparisons if run.measures else (),
     )
 
 

@@ -22,6 +22,7 @@ from xai_framework.core.errors import ConfigError, did_you_mean
 from xai_framework.core.maps import Interpolation
 from xai_framework.core.renderer import Renderer, Scale, flat
 from xai_framework.core.status import Status
+from xai_framework.report.board import board_of
 from xai_framework.report.thumbnails import map_address, outline_path, photograph_address, shown_size
 from xai_framework.report.view import CellView, ColumnView, PictureView, StudyView
 from xai_framework.store import write_atomic
@@ -224,6 +225,7 @@ class _Body:
             "choices": {name: texts for name, texts in several.items() if len(texts) > 1},
             "study_has": {name: any(texts) for name, texts in several.items()},
             "problems": self._problems(),
+            "board": board_of(self.study.comparisons),
             "summary": self._summary(),
             "sequential": sequential,
             "filters": {n: _colour_filter(f"s{i}", n, half=True) for i, n in enumerate(sequential)}

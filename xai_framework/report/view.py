@@ -13,6 +13,7 @@ from xai_framework.core.dataset import Box
 from xai_framework.core.maps import status_of
 from xai_framework.core.renderer import flat
 from xai_framework.core.status import Status
+from xai_framework.statistics import Comparison
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -74,7 +75,8 @@ class StudyView:
     """Everything on the page. ``rows`` is read once and never held: give a generator that reads maps as it goes.
 
     All rows of one image stand together, so that a cut after so many images needs no look at the rest. ``images``
-    counts the different images of the whole study. ``notes`` are short lines for the head of the page.
+    counts the different images of the whole study. ``notes`` are short lines for the head of the page, ``comparisons``
+    what metrics say of the methods.
     """
 
     title: str
@@ -85,3 +87,4 @@ class StudyView:
     config_yaml: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    comparisons: Sequence[Comparison] = ()

@@ -1,0 +1,83 @@
+"""The leaderboard of a page: numbers ready to be drawn."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from xai_framework.statistics import Comparison, Standing
+
+_WIDTH = 120.0
+"""Of an interval's picture, in its own units."""
+
+
+def board_of(comparisons: Sequence[Comparison]) -> dict[str, Any]:
+    """What the template needs: ``tables``, one a comparison, and ``ranks``, methods by metrics, where several fit."""
+    return {"tables": [_table(c) for c in comparisons], "ranks": _ranks(comparisons)}
+
+
+def _table(c: Comparison) -> dict[str, Any]:
+    bounds = [v for s in c.standings for v in (s.mean.low, s.mean.high, s.mean.value) if math.isfinite(v)]
+    low, high = (min(bounds), max(bounds)) if bounds else (0.0, 1.0)
+    return {
+        "metric": c.metric,
+        "better": "higher is better" if c.higher_is_better else "lower is better",
+        "where": ", ".join(part for part in (c.backbone, c.target) if part),
+        "common": c.common,
+        "words": c.words,
+        "friedman": _text(c.friedman),
+        "critical": _text(c.critical_difference),
+        "width": _WIDTH,
+        "low": _text(low),
+        "high": _text(high),
+        "rows": [_row(s, low, high, best=i == 0) for i, s in enumerate(c.standings)],
+    }
+
+
+def _row(s: Standing, low: float, high: float, *, best: bool) -> dict[str, Any]:
+    def place(value: float) -> float:
+        return round(4 + (_WIDTH - 8) * (value - low) / (high - low), 2) if high > low else _WIDTH / 2
+
+    known = all(map(math.isfinite, (s.mean.value, s.mean.low, s.mean.high)))
+    return {
+        "label": s.label,
+        "rank": _text(s.rank),
+        "mean": _text(s.mean.value),
+        "bounds": f"{_text(s.mean.low)} to {_text(s.mean.high)}" if known else "",
+        "median": _text(s.median.value),
+        "valid": s.valid,
+        "images": s.images,
+        "worst": _text(s.worst_case),
+        "p": "" if best else _text(s.p),
+        "alike": not best and not s.distinguishable,
+        "bar": {"from": place(s.mean.low), "to": place(s.mean.high), "at": place(s.mean.value)} if known else None,
+    }
+
+
+def _ranks(comparisons: Sequence[Comparison]) -> dict[str, Any] | None:
+    """Mean ranks of methods by metrics, those that do best over all metrics first; None for a single metric."""
+    places = {(c.backbone, c.target) for c in comparisons}
+    metrics = list(dict.fromkeys(c.metric for c in comparisons))
+    if len(metrics) < 2 or len(places) > 1:  # rankings of several backbones are never put into one
+        return None
+    ranks = {c.metric: {s.label: s.rank for s in c.standings} for c in comparisons}
+    labels = [s.label for s in comparisons[0].standings]
+    rows = []
+    for label in labels:
+        mine = [ranks[m].get(label, math.nan) for m in metrics]
+        known = [r for r in mine if math.isfinite(r)]
+        mean = sum(known) / len(known) if known else math.inf
+        cells = [{"text": _text(r), "shade": _shade(r, len(labels))} for r in mine]
+        rows.append((mean, label, cells))
+    ordered = [{"label": label, "cells": cells} for _, label, cells in sorted(rows, key=lambda row: row[:2])]
+    return {"metrics": metrics, "rows": ordered}
+
+
+def _shade(rank: float, methods: int) -> int:
+    """0 (best) to 4 (worst)."""
+    return min(4, int(5 * (rank - 1) / max(1, methods - 1))) if math.isfinite(rank) else 4
+
+
+def _text(value: float) -> str:
+    return f"{value:.3g}".replace("-", "−") if math.isfinite(value) else "–"
