@@ -27,19 +27,12 @@ def main_process(folder: Path, job: str) -> int:
     return next(int(str(e["pid"])) for e in events(folder, "job_began") if e["worker"] == f"slurm-{job}")
 
 
-def not_to_wait(job: str) -> None:
-    """A job that was requeued is held back for two minutes."""
-    until(lambda: "PENDING" in said("squeue", "--noheader", "--jobs", job, "--format=%T"), "the job to be back")
-    subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], check=True)
-
-
 def test_a_job_that_is_requeued_and_one_that_is_killed(tmp_path: Path, expected: str) -> None:
     study = start(tmp_path, *SLURM)
     until(lambda: both_have_stored(tmp_path), "both jobs to have stored something")
     job = job_of(tmp_path)
     subprocess.run(["scontrol", "requeue", f"{job}_0"], check=True)
     os.kill(main_process(tmp_path, f"{job}_1"), signal.SIGKILL)
-    not_to_wait(f"{job}_0")
     printed, _ = study.communicate(timeout=200)
     assert study.returncode == 0, printed
     began = [e["worker"] for e in events(tmp_path, "job_began")]
@@ -53,7 +46,6 @@ def test_a_job_near_its_time_limit_stores_and_queues_up_again(tmp_path: Path, ex
     until(lambda: events(tmp_path, "stored"), "a unit")
     job = job_of(tmp_path)
     subprocess.run(["scancel", "--signal=USR1", job], check=True)  # as Slurm does it a minute before the end
-    not_to_wait(job)
     printed, _ = study.communicate(timeout=200)
     assert study.returncode == 0, printed
     assert "SIGUSR1" in {e["how"] for e in events(tmp_path, "job_ended")}
