@@ -32,7 +32,7 @@ def section(schema: Schema) -> str:
     traits = ["draws random numbers"] if schema.stochastic else []
     traits += [] if schema.class_specific or schema.kind != "method" else ["the same map for every target"]
     head = f"## {schema.name}\n\n"
-    source = f"{schema.headline}\n\n" if schema.kind == "method" else ""
+    source = f"{schema.headline}\n\n" if schema.kind in ("method", "metric") else ""
     doc = "\n".join(line.strip() for line in schema.doc.splitlines())
     note = f"\n\n({'; '.join(traits)})" if traits else ""
     return f"{head}{source}{doc}{note}\n\n{table(schema)}"
@@ -86,7 +86,7 @@ def pages() -> dict[str, str]:
     registry = Registry()
     methods = "\n".join(section(s) for s in registry.schemas("method"))
     others = []
-    for kind in ("backbone", "dataset", "target", "renderer", "executor"):
+    for kind in ("backbone", "dataset", "target", "metric", "renderer", "executor"):
         others.append(f"# {kind.capitalize()}s\n\n" + "\n".join(section(s) for s in registry.schemas(kind)))
     note = "Made by `python docs/generate.py` from the plugins themselves.\n\n"
     return {
