@@ -123,9 +123,9 @@ class Attempts:
             outcome.__context__ = outcome.__cause__ = None
         except BaseException as error:
             outcome = PluginError(f"raised {type(error).__name__}: {error}", where=f"method {task.label}")
-        habits.restore()
         if os.getpid() != process:  # a method forked, and this is the child: it must not go on as if it were the run
             os._exit(1)
+        habits.restore()
         if isinstance(outcome, Tensor):
             outcome = batch.rng.handouts.own(outcome)
         if batch.rng.handouts.written() | self._lent.restore():

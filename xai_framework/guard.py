@@ -135,7 +135,7 @@ class Habits:
 
     def __init__(self) -> None:
         self._dtype, self._grad = torch.get_default_dtype(), torch.is_grad_enabled()
-        self._threads, self._folder = torch.get_num_threads(), os.getcwd()  # noqa: PTH109 - compared as it is given
+        self._threads, self._folder = torch.get_num_threads(), _folder()
 
     def restore(self) -> None:
         """As it was."""
@@ -145,8 +145,16 @@ class Habits:
             torch.set_grad_enabled(self._grad)
         if torch.get_num_threads() != self._threads:
             torch.set_num_threads(self._threads)
-        if os.getcwd() != self._folder:  # noqa: PTH109
+        if self._folder and _folder() != self._folder:
             os.chdir(self._folder)
+
+
+def _folder() -> str:
+    """The working folder; empty where somebody has deleted it."""
+    try:
+        return os.getcwd()  # noqa: PTH109 - compared as it is given
+    except OSError:
+        return ""
 
 
 def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
