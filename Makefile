@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 DEV_STAMP := .venv/.installed-dev
 
-.PHONY: demo test engines lint types figures agreement clean
+.PHONY: demo test engines lint types figures agreement reliability clean
 
 demo: $(STAMP)
 	$(BIN)/xai run experiment=quickstart
@@ -26,6 +26,9 @@ types: $(DEV_STAMP)
 
 agreement: $(DEV_STAMP)
 	$(BIN)/python -m benchmarks.agreement
+
+reliability: $(DEV_STAMP)
+	$(BIN)/python -m benchmarks.reliability --full --write
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -10,7 +10,7 @@ import shutil
 import sys
 import tempfile
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -39,15 +39,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if unknown := [n for n in args.rows if n not in known]:
         parser.error(f"no row {unknown[0]!r}; rows are {', '.join(known)}")
     rows = [known[n] for n in args.rows] or list(ROWS)
-    results = run_rows(rows, "full" if args.full else "quick", max(1, args.jobs))
+    finished = (lambda r: write([r])) if args.write else (lambda _: None)
+    results = run_rows(rows, "full" if args.full else "quick", max(1, args.jobs), finished)
     print(json.dumps([asdict(r) for r in results], indent=1) if args.json else printed(results))
-    if args.write:
-        write(results)
     return 0 if all(r.passed == r.cases for r in results) else 1
 
 
-def run_rows(rows: Sequence[Row], size: Size, jobs: int) -> list[Result]:
-    """Each row in a process of its own, some at the same time."""
+def run_rows(rows: Sequence[Row], size: Size, jobs: int, finished: Callable[[Result], None]) -> list[Result]:
+    """Each row in a process of its own, some at the same time; ``finished`` is called as soon as one is."""
     launch.load()
     waiting = sorted(rows, key=lambda r: _LONG.index(r.number) if r.number in _LONG else len(_LONG))
     running: dict[int, tuple[Row, Path]] = {}
@@ -67,6 +66,7 @@ def run_rows(rows: Sequence[Row], size: Size, jobs: int) -> list[Result]:
             results[row.number] = _result_of(row, folder, status)
             said = results[row.number]
             print(f"row {row.number}: {said.passed}/{said.cases} in {said.seconds:.0f} s", file=sys.stderr, flush=True)
+            finished(said)
             shutil.rmtree(folder, ignore_errors=True)
     finally:
         for pid in running:

@@ -177,9 +177,9 @@ def _differences(a: dict[str, str], b: dict[str, str]) -> list[str]:
     return sorted(k for k in a.keys() | b.keys() if a.get(k) != b.get(k))[:4]
 
 
-def verified(folder: Path, *more: str) -> tuple[Ended, list[str]]:
+def verified(folder: Path, *more: str, before: Callable[[], object] | None = None) -> tuple[Ended, list[str]]:
     """(how ``xai verify`` ended, problems it found)."""
-    ended = run(folder, ["verify", "outputs", "--json", *more])
+    ended = run(folder, ["verify", "outputs", "--json", *more], before)
     if ended.crashed:
         raise BrokenPromiseError(f"verify crashed: {ended.said[-1500:]}")
     found = next((json.loads(ln) for ln in ended.said.splitlines() if ln.startswith("[")), [])
