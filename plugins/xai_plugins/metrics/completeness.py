@@ -18,7 +18,8 @@ _ROUNDING = 1e-6  # of a score: a smaller gain is none
 class Completeness(Metric):
     """By how much the map's values fail to add up to what the score gained over a baseline, relative to that gain.
 
-    Equation: |sum m - (S(x) - S(x'))| / |S(x) - S(x')|. Lower is better; 0..inf, and a map of zeros would get 1. All
+    Equation: |sum m - (S(x) - S(x'))| / |S(x) - S(x')|. Lower is better; 0..inf, and a map of zeros would get 1. One
+    image whose score gains next to nothing can outweigh all others in a mean: compare medians or ranks. All
     values are summed with their sign, so only a map in units of the score can do well: one of magnitudes or of ranks
     (``reduce``, many CAMs) gets a number that says nothing. ``baseline`` is to be the method's own. Not enlarged: a map
     on another grid than the input's is no sum over the input, and has NaN, as an image has whose score is the
