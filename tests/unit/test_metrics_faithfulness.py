@@ -10,11 +10,16 @@ import pytest
 import torch
 from judging import judging, measured
 from torch import Tensor, nn
+from xai_plugins.metrics._removal import Removal
 from xai_plugins.metrics._road import road
 from xai_plugins.metrics.average_drop import AverageDrop
 from xai_plugins.metrics.deletion import Deletion
+from xai_plugins.metrics.faithfulness_correlation import FaithfulnessCorrelation
 from xai_plugins.metrics.increase_in_confidence import IncreaseInConfidence
+from xai_plugins.metrics.infidelity import Infidelity
 from xai_plugins.metrics.insertion import Insertion
+from xai_plugins.metrics.irof import Irof
+from xai_plugins.metrics.monotonicity import Monotonicity
 from xai_plugins.metrics.pixel_flipping import PixelFlipping
 
 from xai_framework.core import ConfigError, Metric, Shape, blur, resize
@@ -90,6 +95,14 @@ EVERY = [
     PixelFlipping(steps=4, patch=2, order="difference", impute="noise"),
     AverageDrop(),
     IncreaseInConfidence(sign="absolute"),
+    FaithfulnessCorrelation(subsets=7, patch=2),
+    Monotonicity(cells=3, draws=2),
+    Irof(cells=4),
+]
+INFIDELITIES = [
+    Infidelity(draws=9),
+    Infidelity(draws=9, scaling=False, map="global", size=0.4),
+    Infidelity(draws=9, changes="gaussian", of="logit"),
 ]
 
 
@@ -100,17 +113,17 @@ def ids(metric: Metric) -> str:
 # what every metric keeps
 
 
-@pytest.mark.parametrize("metric", EVERY, ids=ids)
+@pytest.mark.parametrize("metric", EVERY + INFIDELITIES, ids=ids)
 def test_an_image_alone_gets_what_it_gets_in_a_batch(metric: Metric) -> None:
     model = convolutional()
     together = measured(metric, judging(model, X, MAPS))
-    np.testing.assert_allclose(measured(metric, judging(model, X, MAPS, chunk=3)), together, rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(measured(metric, judging(model, X, MAPS, chunk=3)), together, rtol=1e-3, atol=1e-7)
     alone = judging(model, X[:1], MAPS[:1])
-    np.testing.assert_allclose(measured(metric, alone), together[:1], rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(measured(metric, alone), together[:1], rtol=1e-3, atol=1e-7)
     assert np.isfinite(together).all()
 
 
-@pytest.mark.parametrize("metric", EVERY, ids=ids)
+@pytest.mark.parametrize("metric", EVERY + INFIDELITIES, ids=ids)
 def test_as_many_passes_as_announced_and_the_model_is_left_alone(metric: Metric) -> None:
     model = convolutional()
     before = deepcopy(model.state_dict())
@@ -142,7 +155,7 @@ def test_an_enlarged_constant_is_no_order_either() -> None:
     assert np.isnan(measured(Deletion(steps=2), case)).all()
 
 
-@pytest.mark.parametrize("metric", [m for m in EVERY if type(m).stochastic], ids=ids)
+@pytest.mark.parametrize("metric", [m for m in EVERY if isinstance(m, Removal | Irof)], ids=ids)
 def test_ties_are_drawn_by_the_seed(metric: Metric) -> None:
     maps = torch.zeros(4, 1, SIZE, SIZE)
     maps[:, :, :2, :2] = 1
@@ -355,3 +368,179 @@ def test_drop_and_increase_picture_by_picture(sign: Any) -> None:
         y, o = probability(model, X[i], row), probability(model, X[i] * mask, row)
         assert drop[i] == pytest.approx(max(0.0, y - o) / y, abs=1e-5)
         assert rise[i] == float(o > y)
+
+
+# infidelity
+
+
+def squares(case: Any, size: int, draws: int) -> Tensor:
+    """(B,n,H,W) bool: the squares that are drawn."""
+    at = (case.rng.shared("squares").uniform((len(case.inputs), draws, 2)) * (SIZE - size + 1)).long()
+    hidden = torch.zeros(len(at), draws, SIZE, SIZE, dtype=torch.bool)
+    for i in range(len(at)):
+        for k, (top, left) in enumerate(at[i].tolist()):
+            hidden[i, k, top : top + size, left : left + size] = True
+    return hidden
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("scaling", [False, True])
+@pytest.mark.parametrize("of", ["probability", "logit"])
+def test_infidelity_of_squares_picture_by_picture_and_as_captum_has_it(channels: int, scaling: bool, of: Any) -> None:
+    from captum.metrics import infidelity
+
+    model, draws = convolutional(), 11
+    maps = drawn(4, channels, SIZE, SIZE, seed=5) / 100
+    case = judging(model, X, maps)
+    values = measured(Infidelity(draws=draws, size=0.25, scaling=scaling, of=of), case)
+    hidden, score = squares(case, 3, draws), probability if of == "probability" else logit
+    for i, row in enumerate(case.targets.tolist()):
+        foretold, drops = [], []
+        for k in range(draws):
+            change = X[i] * hidden[i, k]
+            foretold.append(float((change * maps[i]).double().sum()))
+            drops.append(score(model, X[i], row) - score(model, X[i] - change, row))
+        a, d = np.array(foretold), np.array(drops)
+        beta = (a * d).mean() / (a * a).mean() if scaling else 1.0
+        assert values[i] == pytest.approx(((beta * a - d) ** 2).mean(), rel=1e-3, abs=1e-12)
+
+    changes = X[:, None] * hidden[:, :, None]
+
+    def perturb(inputs: Tensor) -> tuple[Tensor, Tensor]:
+        return changes.flatten(0, 1), inputs - changes.flatten(0, 1)
+
+    def forward(x: Tensor) -> Tensor:
+        return model(x).softmax(1) if of == "probability" else model(x)
+
+    with torch.no_grad():
+        theirs = infidelity(
+            forward,
+            perturb,
+            X,
+            maps.expand(-1, 3, -1, -1),
+            target=case.targets,
+            n_perturb_samples=draws,
+            normalize=scaling,
+        )
+    np.testing.assert_allclose(values, theirs.numpy(), rtol=1e-2, atol=1e-9)
+
+
+def test_infidelity_of_noise_as_captum_has_it() -> None:
+    from captum.metrics import infidelity
+
+    model, draws = convolutional(), 6
+    maps = drawn(4, 3, SIZE, SIZE, seed=5) / 100
+    case = judging(model, X, maps)
+    values = measured(Infidelity(changes="gaussian", draws=draws, sigma=0.3, scaling=False, of="logit"), case)
+    noise = 0.3 * case.rng.shared("gaussian").repeat(draws).normal((4 * draws, 3, SIZE, SIZE))
+    with torch.no_grad():
+        theirs = infidelity(model, lambda x: (noise, x - noise), X, maps, target=case.targets, n_perturb_samples=draws)
+    np.testing.assert_allclose(values, theirs.numpy(), rtol=1e-4)
+
+
+def test_the_gradient_of_a_linear_logit_is_faithful_to_the_last_digit() -> None:
+    model = linear()
+    case = judging(model, X)
+    for changes in ("square", "gaussian"):
+        metric = Infidelity(changes=changes, draws=8, of="logit", scaling=False)  # type: ignore[arg-type]
+        assert max(measured(metric, case)) < 1e-10
+        doubled = judging(model, X, case.maps * -7)
+        assert max(measured(metric, doubled)) > 1e-3
+        assert max(measured(metric.replace(scaling=True), doubled)) < 1e-10
+    evidence = judging(model, X, case.maps * X)
+    assert max(measured(Infidelity(draws=8, of="logit", scaling=False, map="global"), evidence)) < 1e-10
+
+
+def test_infidelity_where_nothing_can_be_said() -> None:
+    with pytest.raises(ConfigError, match="noise is everywhere"):
+        Infidelity(changes="gaussian", map="global")
+    maps = MAPS.clone()
+    maps[1] = -maps[1].abs()
+    case = judging(convolutional(), X, maps)
+    assert np.isnan(measured(Infidelity(draws=3, sign="positive"), case)).tolist() == [False, True, False, False]
+    assert "zero everywhere" in case.reasons[1]
+
+
+# correlations
+
+
+def test_faithfulness_correlation_subset_by_subset() -> None:
+    model = convolutional()
+    case = judging(model, X, MAPS)
+    values = measured(FaithfulnessCorrelation(subsets=20, patch=4, share=0.3), case)
+    patches = [(slice(t, t + 4), slice(c, c + 4)) for t in range(0, SIZE, 4) for c in range(0, SIZE, 4)]
+    draws = [case.rng.shared("subsets").at(k).uniform((4, 9)) for k in range(20)]
+    for i, row in enumerate(case.targets.tolist()):
+        sums, drops = [], []
+        for numbers in draws:
+            chosen = [patches[j] for j in np.argsort(-numbers[i].numpy())[:3]]
+            sums.append(sum(float(MAPS[i, 0][p].mean()) for p in chosen))
+            left = without(X[i], chosen, torch.zeros_like(X[i]))
+            drops.append(probability(model, X[i], row) - probability(model, left, row))
+        assert values[i] == pytest.approx(np.corrcoef(sums, drops)[0, 1], abs=1e-4)
+
+
+def test_what_a_linear_logit_is_made_of_correlates_perfectly() -> None:
+    model = linear()
+    evidence = judging(model, X).maps * X
+    exact = judging(model, X, evidence)
+    np.testing.assert_allclose(measured(FaithfulnessCorrelation(subsets=12, patch=3, of="logit"), exact), 1, rtol=1e-5)
+    opposite = judging(model, X, -evidence)
+    np.testing.assert_allclose(
+        measured(FaithfulnessCorrelation(subsets=12, patch=3, of="logit"), opposite), -1, rtol=1e-5
+    )
+
+
+def test_a_score_that_depends_on_nothing_correlates_with_nothing() -> None:
+    model = linear()
+    with torch.no_grad():
+        model[1].weight.zero_()
+    for metric in (FaithfulnessCorrelation(subsets=5, patch=3), Monotonicity(cells=3, draws=1)):
+        case = judging(model, X, MAPS)
+        assert np.isnan(measured(metric, case)).all()
+        assert len(case.reasons) == 4
+
+
+@pytest.mark.parametrize("sign", ["absolute", "signed"])
+def test_monotonicity_part_by_part(sign: Any) -> None:
+    from scipy.stats import spearmanr
+
+    model = convolutional()
+    case = judging(model, X, MAPS)
+    values = measured(Monotonicity(cells=3, draws=2, sign=sign), case)
+    noise = [case.probe.baseline("noise", X, case.rng.shared("monotonicity").at(d)) for d in range(2)]
+    parts = [(slice(t, t + 4), slice(c, c + 4)) for t in range(0, SIZE, 4) for c in range(0, SIZE, 4)]
+    heat = MAPS[:, 0].abs() if sign == "absolute" else MAPS[:, 0]
+    for i, row in enumerate(case.targets.tolist()):
+        clean = probability(model, X[i], row)
+        effects = [
+            np.mean([(clean - probability(model, without(X[i], [p], n[i]), row)) ** 2 for n in noise]) for p in parts
+        ]
+        expected = spearmanr([float(heat[i][p].mean()) for p in parts], effects).statistic
+        assert values[i] == pytest.approx(expected, abs=1e-6)
+
+
+def test_irof_segment_by_segment() -> None:
+    model = convolutional()
+    case = judging(model, X, MAPS)
+    values = measured(Irof(cells=4), case)
+    for i, row in enumerate(case.targets.tolist()):
+        order = hottest_first(MAPS[i, 0], 3)
+        clean = probability(model, X[i], row)
+        curve = [
+            probability(model, without(X[i], order[:k], torch.zeros_like(X[i])), row) for k in range(1, len(order) + 1)
+        ]
+        assert values[i] == pytest.approx(np.mean([1 - s / clean for s in curve]), abs=1e-5)
+
+
+def test_irof_of_superpixels_does_not_depend_on_the_mates() -> None:
+    pytest.importorskip("skimage")
+    x = torch.nn.functional.interpolate(drawn(3, 3, 4, 4), size=(24, 24), mode="bilinear")
+    x[1] = torch.nn.functional.interpolate(drawn(1, 3, 2, 2), size=(24, 24))[0]
+    maps = drawn(3, 1, 24, 24, seed=2)
+    maps[:, :, :12] = 0  # ties
+    model = convolutional()
+    together = measured(Irof(segments="slic", cells=3), judging(model, x, maps))
+    alone = judging(model, x[:1], maps[:1])
+    assert measured(Irof(segments="slic", cells=3), alone) == pytest.approx(together[:1], rel=1e-4)
+    assert np.isfinite(together).all()

@@ -98,6 +98,14 @@ def counts(total: int, steps: int, share: float = 1.0) -> list[int]:
     return [round(share * total * step / steps) for step in range(1, steps + 1)]
 
 
+def means(heat: Tensor, labels: Tensor, parts: int) -> Tensor:
+    """(B,H,W), (B,H,W) numbers of parts -> (B,parts) float64: the mean heat of each part; 0 of one without pixels."""
+    numbers, values = labels.flatten(1), heat.flatten(1).double()
+    total = values.new_zeros(len(heat), parts).scatter_add_(1, numbers, values)
+    size = values.new_zeros(len(heat), parts).scatter_add_(1, numbers, torch.ones_like(values))
+    return total / size.clamp(min=1)
+
+
 # by what
 
 Impute = Callable[["Tensor", "Tensor", "Tensor"], "Tensor"]
@@ -143,15 +151,18 @@ def imputer(case: Case, name: Imputation, image: File | None = None) -> Impute:
         noise = SIGMA * case.rng.shared("road").normal(x.shape).to(x)
         return _Road(noise, case.probe.baseline("mean", x))
     if image is not None:
-        return _Filled(case.probe.reference(image).to(x).expand_as(x))
-    return _Filled(case.probe.baseline(name, x, case.rng.shared("removed")))
+        return Filled(case.probe.reference(image).to(x).expand_as(x))
+    return Filled(case.probe.baseline(name, x, case.rng.shared("removed")))
 
 
 @dataclass(frozen=True, eq=False)
-class _Filled:
+class Filled:
+    """A picture (B,C,H,W) stands in removed places."""
+
     fill: Tensor
 
     def __call__(self, x: Tensor, rows: Tensor, hidden: Tensor) -> Tensor:
+        """See :data:`Impute`."""
         return torch.where(hidden[:, :, None], self.fill[rows][:, None], x[:, None])
 
 
