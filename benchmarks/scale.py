@@ -48,12 +48,29 @@ class Pretended(Dataset):
         for i in range(self.images):
             yield Row(f"ILSVRC2012_val_{i:08d}.JPEG", hashlib.sha256(str(i).encode()).hexdigest(), i % 1000)
 '''
-METHODS = (
-    "gradient input_x_gradient smoothgrad smoothgrad_squared vargrad integrated_gradients expected_gradients fullgrad "
-    "guided_backprop deconvnet gradcam gradcam_plus_plus xgradcam hirescam layercam eigencam scorecam ablationcam "
-    "occlusion rise"
-).split()
-BACKBONES = "resnet18 resnet50 vgg16 densenet121 squeezenet1_1".split()
+METHODS = [
+    "gradient",
+    "input_x_gradient",
+    "smoothgrad",
+    "smoothgrad_squared",
+    "vargrad",
+    "integrated_gradients",
+    "expected_gradients",
+    "fullgrad",
+    "guided_backprop",
+    "deconvnet",
+    "gradcam",
+    "gradcam_plus_plus",
+    "xgradcam",
+    "hirescam",
+    "layercam",
+    "eigencam",
+    "scorecam",
+    "ablationcam",
+    "occlusion",
+    "rise",
+]
+BACKBONES = ["resnet18", "resnet50", "vgg16", "densenet121", "squeezenet1_1"]
 
 
 def peak() -> float:
@@ -248,7 +265,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
             print(json.dumps(PARTS[args.part]()))
         return
-    os.environ["PYTHONPATH"] = os.getcwd()
+    os.environ["PYTHONPATH"] = str(Path.cwd())
     found = {part: measured(part) for part in PARTS}
     if args.json:
         print(json.dumps(found))
