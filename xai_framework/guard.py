@@ -116,8 +116,8 @@ class Lent:
     """Tensors that several methods are given, and that none may write into."""
 
     def __init__(self, *tensors: torch.Tensor) -> None:
-        self._kept = [(t, t.detach().clone()) for t in tensors]
-        self._versions = [t._version for t in tensors]
+        self._kept = [(t, t.detach().clone()) for t in tensors if not t.is_inference()]
+        self._versions = [t._version for t, _ in self._kept]
 
     def restore(self) -> bool:
         """Whether anybody wrote into one; they are as before then."""

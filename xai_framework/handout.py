@@ -27,7 +27,8 @@ class Handout:
 
     def watch(self, *tensors: Tensor) -> None:
         """Notice from now on whether anybody writes into these, which everybody is given."""
-        self.watched += [(t, t._version) for t in tensors]
+        # those of torch.inference_mode have no counter; they cannot be written into outside of it either
+        self.watched += [(t, t._version) for t in tensors if not t.is_inference()]
 
 
 class Handouts:

@@ -60,6 +60,15 @@ def test_lent_tensors_are_put_back() -> None:
     assert not keeper.restore()
 
 
+def test_inference_tensors_have_no_counter() -> None:
+    with torch.inference_mode():
+        handouts = Handouts()
+        handouts.keep(torch.rand(2), "clean")
+        assert handouts.once("key", "name", torch.rand(2), torch.clone).shape == (2,)
+        assert not handouts.written()
+        assert not Lent(torch.rand(2)).restore()
+
+
 def test_answers_that_were_written_into_are_forgotten() -> None:
     handouts, answer = Handouts(), torch.rand(3)
     inputs = handouts.keep(torch.rand(2), "clean")
