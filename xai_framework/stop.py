@@ -25,10 +25,12 @@ class Stop:
     """Whether the run was asked to stop, and how long ago.
 
     Work at hand may go on for ``grace`` seconds, to the end of its micro-batch; then it is given up where it is.
+    ``broken_off``: Interrupted was raised where a signal arrived. Libraries may have made another exception of it.
     """
 
     def __init__(self, grace: float = 2.5) -> None:
         self.grace, self.reason = grace, ""
+        self.broken_off = False
         self._since: float | None = None
 
     @property
@@ -68,6 +70,7 @@ class Stop:
             name = signal.Signals(number).name
             self.ask(name)
             if anywhere:
+                self.broken_off = True
                 raise Interrupted(name)
             if not quiet:
                 text = f"\n{name}: storing what is finished; once more to stop at once\n"

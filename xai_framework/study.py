@@ -40,7 +40,9 @@ def run_study(
         # computing stops at safe points; planning, merging and drawing may be broken off anywhere
         with stop.on_signals(anywhere=True):
             return _run(jobs, registry, command, plugin_files, stop)
-    except Interrupted:
+    except (Interrupted, Exception) as error:
+        if not (isinstance(error, Interrupted) or stop.broken_off):
+            raise
         print(f"stopped by {stop.reason}; the same command goes on from here", file=sys.stderr)
         return RESUMABLE
 

@@ -188,18 +188,24 @@ def verified(folder: Path, *more: str, before: Callable[[], object] | None = Non
 
 def largest_difference(one: Path, other: Path) -> float:
     """The largest difference of two folders' maps, relative to the largest value of each map's file."""
+    return differences(one, other)[0]
+
+
+def differences(one: Path, other: Path) -> tuple[float, float]:
+    """The largest, and the share of maps that differ by more than 1e-5."""
     import h5py
     import numpy as np
 
-    most = 0.0
+    found = []
     names = set(merged(one)) | set(merged(other))
     for name in names:
         with h5py.File(one / "outputs/store" / name) as a, h5py.File(other / "outputs/store" / name) as b:
             x, y = a["attribution"][...], b["attribution"][...]
         scale = float(np.nanmax(np.abs(x))) or 1.0
         hold(x.shape == y.shape and (np.isnan(x) == np.isnan(y)).all(), f"{name}: maps of another shape")
-        most = max(most, float(np.nanmax(np.abs(x - y))) / scale)
-    return most
+        found.append(np.nanmax(np.abs(x - y).reshape(len(x), -1), axis=1) / scale)
+    every = np.concatenate(found)
+    return float(every.max()), float((every > 1e-5).mean())
 
 
 def merged_of(folder: Path, methods: Iterable[str]) -> dict[str, str]:
