@@ -52,7 +52,7 @@ def _damage(lab: Lab) -> None:
     """A stored file is damaged; it is found, and only what is lost is computed again."""
     known = study(images=8, methods=("gradient", "gradcam")).undisturbed(lab.new())
     for break_it in (_truncate, _flip, _blank, _delete, _swap):
-        for k in range(lab.count(100, 2)):
+        for k in range(lab.count(100, 1)):
             with lab.case(f"{break_it.__name__.strip('_')}, case {k}") as empty:
                 folder = known.copy(empty / "copy")
                 sound = {p: sha256(p) for p in shards(folder).values()}

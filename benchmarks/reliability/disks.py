@@ -31,7 +31,7 @@ def _every_call(lab: Lab) -> None:
     total = counter.count
     kinds = (("fails once", errno.EIO, False, False), ("full", errno.ENOSPC, True, False), ("killed", 0, False, True))
     for what, error, forever, kill in kinds:
-        for at in range(1, total + 1, lab.count(1, max(1, total // 6))):
+        for at in range(1, total + 1, lab.count(1, max(1, total // 4))):
             with lab.case(f"{what} at call {at} of {total}") as folder:
                 disk = Disk(folder, at, error, forever, kill)
                 ended = run(folder, known.argv, disk.install)
