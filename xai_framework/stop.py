@@ -8,13 +8,31 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import FrameType
 
 RESUMABLE = 75
 """Exit code of a run that was asked to stop and can be resumed (EX_TEMPFAIL: schedulers may requeue it)."""
 
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1")
+
+
+_END = b"\0"
+"""No signal has this number."""
+
+_counting: list[int] = []
+"""Where signals of this process are written to, the innermost last."""
+
+
+def _not_in_children() -> None:
+    """A forked child's signals are not its parent's."""
+    if _counting:
+        signal.set_wakeup_fd(-1)
+        _counting.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_not_in_children)
 
 
 class Interrupted(BaseException):
@@ -32,6 +50,7 @@ class Stop:
         self.grace, self.reason = grace, ""
         self.broken_off = False
         self._since: float | None = None
+        self._signals = 0
 
     @property
     def asked(self) -> bool:
@@ -65,21 +84,54 @@ class Stop:
             return
 
         def handle(number: int, _frame: FrameType | None) -> None:
-            if self.asked:
-                os._exit(128 + number)
-            name = signal.Signals(number).name
-            self.ask(name)
-            if anywhere:
+            self.ask(signal.Signals(number).name)
+            if anywhere and not self.broken_off:
                 self.broken_off = True
-                raise Interrupted(name)
-            if not quiet:
-                text = f"\n{name}: storing what is finished; once more to stop at once\n"
-                os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, text.encode())  # print is not safe in here
+                raise Interrupted(self.reason)
 
         numbers = [getattr(signal, n) for n in _SIGNALS if hasattr(signal, n)]
         before = {n: signal.signal(n, handle) for n in numbers}
         try:
-            yield
+            with self._counted(numbers, quiet=quiet or anywhere):
+                yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    @contextlib.contextmanager
+    def _counted(self, numbers: Sequence[int], quiet: bool) -> Iterator[None]:
+        """Count signals as they arrive, in a thread of its own.
+
+        Python calls handlers in the main thread only, between two of its steps: a pass of the model may hold that up
+        for seconds, and two signals within it would be one.
+        """
+        reading, writing = os.pipe()
+        os.set_blocking(writing, False)
+
+        def count() -> None:
+            while (arrived := os.read(reading, 1)) != _END:
+                number = arrived[0]
+                if number not in numbers:
+                    continue
+                self._signals += 1
+                if self._signals > 1:
+                    os._exit(128 + number)
+                name = signal.Signals(number).name
+                self.ask(name)
+                if not quiet:
+                    text = f"\n{name}: storing what is finished; once more to stop at once\n"
+                    os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, text.encode())
+
+        counter = threading.Thread(target=count, name="signals", daemon=True)
+        counter.start()
+        before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        _counting.append(writing)
+        try:
+            yield
+        finally:
+            _counting.remove(writing)
+            signal.set_wakeup_fd(before)
+            os.write(writing, _END)
+            counter.join()
+            os.close(reading)
+            os.close(writing)

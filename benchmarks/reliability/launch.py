@@ -54,6 +54,11 @@ class Launched:
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._handle, number)
 
+    @property
+    def said(self) -> str:
+        """What it has printed so far."""
+        return os.pread(self._output.fileno(), 2**20, 0).decode(errors="replace")
+
     def ended(self, seconds: float) -> bool:
         """Whether it ended, waiting at most so long."""
         poll = select.poll()

@@ -50,6 +50,41 @@ def test_the_first_signal_asks_and_the_second_ends(name: str) -> None:
     assert "once more to stop at once" in said
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_a_second_signal_ends_it_within_a_long_step(number: int) -> None:
+    """Handlers wait for the end of a step, such as a pass of the model; this one never ends by itself."""
+    code = (
+        "import hashlib\nfrom xai_framework.stop import Stop\nstop = Stop()\n"
+        "with stop.on_signals():\n    print('ready', flush=True)\n"
+        "    hashlib.pbkdf2_hmac('sha256', b'', b'', 2**30)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout and process.stderr
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(0.2)
+    process.send_signal(number)
+    assert [process.stderr.readline() for _ in range(2)][1].endswith("once more to stop at once\n")
+    process.send_signal(number)
+    process.communicate(timeout=5)
+    assert process.returncode == 128 + number
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_signals_of_a_forked_child_are_its_own() -> None:
+    stop = Stop()
+    with stop.on_signals(quiet=True):
+        child = os.fork()
+        if not child:
+            time.sleep(30)
+            os._exit(0)
+        time.sleep(0.1)
+        os.kill(child, signal.SIGTERM)
+        time.sleep(0.2)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        assert not stop.asked
+
+
 def test_handlers_are_put_back() -> None:
     before = signal.getsignal(signal.SIGTERM)
     stop = Stop()

@@ -271,8 +271,9 @@ def child(pipe, first):
         if k % 4 == 3 and k - 3 >= first:
             cell.merge(keys(range(3 * k - 9, 3 * k + 3)), f"m{k % 8}")
 
-acknowledged, seed, first = [], random.Random(int(sys.argv[3])), 0
-for _ in range(int(sys.argv[4])):
+acknowledged, seed, first, kills = [], random.Random(int(sys.argv[3])), 0, 0
+while kills < int(sys.argv[4]) or len(acknowledged) <= int(sys.argv[4]):  # on a busy machine many come too early
+    kills += 1
     reading, writing = os.pipe()
     process = os.fork()
     if not process:
@@ -290,7 +291,7 @@ print(json.dumps(acknowledged))
 
 
 def _killed(root: Path, seed: int, kills: int) -> list[int]:
-    """Kill a writer again and again; returns the numbers of the shards that it acknowledged."""
+    """Kill a writer so often and until as many shards were acknowledged; returns their numbers."""
     command = [sys.executable, "-c", _KILLED, str(Path(__file__).parent), str(root), str(seed), str(kills)]
     return [int(k) for k in json.loads(subprocess.check_output(command))]
 
@@ -316,7 +317,7 @@ def _check_after_kills(root: Path, acknowledged: list[int]) -> None:
 
 def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     acknowledged = _killed(tmp_path, seed=1, kills=20)
-    assert len(acknowledged) > 3  # however busy the machine is
+    assert len(acknowledged) > 20
     _check_after_kills(tmp_path, acknowledged)
 
 
