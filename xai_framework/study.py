@@ -20,6 +20,7 @@ from xai_framework.plan import Cell, Group, MetricCell, Plan, Unit, merged_name,
 from xai_framework.progress import Display
 from xai_framework.registry import Registry
 from xai_framework.spec import Job
+from xai_framework.spec.job import Settings
 from xai_framework.stop import RESUMABLE, Interrupted, Stop
 from xai_framework.store import RECORD, check_writable, read_run, write_run
 
@@ -141,11 +142,20 @@ def _recorded(group: Group, cell: Cell, outputs: str) -> dict[str, Any]:
         "id": cell.store.id,
         "method": dict(cell.method_config),
         "dataset": dict(group.job.dataset),
+        "recipe": _recipe(group.job),
         "file": str(merged.relative_to(outputs)),
     }
     return facts | (
         {"metric": cell.metric, "measure": dict(cell.metric_config)} if isinstance(cell, MetricCell) else {}
     )
+
+
+def _recipe(job: Job) -> dict[str, Any]:
+    """What a cell depends on besides its method and dataset; settings that have their defaults are left out."""
+    usual = Settings()
+    settings = {k: getattr(job.settings, k) for k in ("seed", "space", "untrained", "precision", "batch")}
+    changed = {k: v for k, v in settings.items() if v != getattr(usual, k)}
+    return {"backbone": dict(job.backbone), "target": dict(job.target)} | changed
 
 
 def _changed(folder: Path, cells: Sequence[Mapping[str, Any]]) -> list[str]:

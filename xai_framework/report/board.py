@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from xai_framework.report.diagram import diagram_of
 from xai_framework.statistics import Comparison, Standing
 
 _WIDTH = 120.0
@@ -13,21 +14,41 @@ _WIDTH = 120.0
 
 
 def board_of(comparisons: Sequence[Comparison]) -> dict[str, Any]:
-    """What the template needs: ``tables``, one a comparison, and ``ranks``, methods by metrics, where several fit."""
-    return {"tables": [_table(c) for c in comparisons], "ranks": _ranks(comparisons)}
+    """What the template needs.
+
+    ``places``: backbones and targets, ``tables``: one a comparison, ``ranks``: one table a place, methods by metrics,
+    where there are several metrics.
+    """
+    places = list(dict.fromkeys(_where(c) for c in comparisons))
+    metrics = list(dict.fromkeys(c.metric for c in comparisons))
+    return {
+        "places": places,
+        "tables": [_table(c, places.index(_where(c)), is_open=c.metric in metrics[:3]) for c in comparisons],
+        "ranks": [_ranks([c for c in comparisons if _where(c) == place], n) for n, place in enumerate(places)]
+        if len(metrics) > 1
+        else [],
+    }
 
 
-def _table(c: Comparison) -> dict[str, Any]:
+def _where(c: Comparison) -> str:
+    return ", ".join(part for part in (c.backbone, c.target) if part)
+
+
+def _table(c: Comparison, place: int, *, is_open: bool) -> dict[str, Any]:
     bounds = [v for s in c.standings for v in (s.mean.low, s.mean.high, s.mean.value) if math.isfinite(v)]
     low, high = (min(bounds), max(bounds)) if bounds else (0.0, 1.0)
     return {
         "metric": c.metric,
+        "place": place,
+        "open": is_open,
+        "arrow": "↑" if c.higher_is_better else "↓",
         "better": "higher is better" if c.higher_is_better else "lower is better",
-        "where": ", ".join(part for part in (c.backbone, c.target) if part),
+        "where": _where(c),
         "common": c.common,
         "words": c.words,
         "friedman": _text(c.friedman),
         "critical": _text(c.critical_difference),
+        "diagram": diagram_of([(s.label, s.rank) for s in c.standings], c.critical_difference),
         "width": _WIDTH,
         "low": _text(low),
         "high": _text(high),
@@ -55,14 +76,11 @@ def _row(s: Standing, low: float, high: float, *, best: bool) -> dict[str, Any]:
     }
 
 
-def _ranks(comparisons: Sequence[Comparison]) -> dict[str, Any] | None:
-    """Mean ranks of methods by metrics, those that do best over all metrics first; None for a single metric."""
-    places = {(c.backbone, c.target) for c in comparisons}
-    metrics = list(dict.fromkeys(c.metric for c in comparisons))
-    if len(metrics) < 2 or len(places) > 1:  # rankings of several backbones are never put into one
-        return None
+def _ranks(comparisons: Sequence[Comparison], place: int) -> dict[str, Any]:
+    """Mean ranks of methods by metrics, those that do best over all metrics first."""
+    metrics = [c.metric for c in comparisons]
     ranks = {c.metric: {s.label: s.rank for s in c.standings} for c in comparisons}
-    labels = [s.label for s in comparisons[0].standings]
+    labels = list(dict.fromkeys(s.label for c in comparisons for s in c.standings))
     rows = []
     for label in labels:
         mine = [ranks[m].get(label, math.nan) for m in metrics]
@@ -71,7 +89,7 @@ def _ranks(comparisons: Sequence[Comparison]) -> dict[str, Any] | None:
         cells = [{"text": _text(r), "shade": _shade(r, len(labels))} for r in mine]
         rows.append((mean, label, cells))
     ordered = [{"label": label, "cells": cells} for _, label, cells in sorted(rows, key=lambda row: row[:2])]
-    return {"metrics": metrics, "rows": ordered}
+    return {"metrics": metrics, "rows": ordered, "place": place, "where": _where(comparisons[0])}
 
 
 def _shade(rank: float, methods: int) -> int:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from xai_framework.core.dataset import Box, Dataset, Item
@@ -19,42 +22,74 @@ from xai_framework.core.geometry import Geometry
 from xai_framework.core.renderer import Renderer
 from xai_framework.core.status import Status
 from xai_framework.registry import Registry
-from xai_framework.report.page import PageScale, PageStyle, write_page
-from xai_framework.report.view import CellView, ColumnView, PictureView, StudyView
+from xai_framework.report.page import MOST_IN_ONE_FILE, Form, PageScale, PageStyle, write_page
+from xai_framework.report.recipe import recipe_of
+from xai_framework.report.view import CellView, ColumnView, MetricView, PictureView, StudyView
 from xai_framework.statistics import leaderboard
-from xai_framework.store import MapFile, Run, StoredMaps, StoredRow, open_run
+from xai_framework.store import MapFile, Run, StoredMaps, StoredRow, StoredValues, open_run
 
 
-@dataclass(frozen=True)
-class _Row:
-    """The cells of one backbone and target, by label."""
+def view_of(run: Run | Sequence[Run], registry: Registry) -> StudyView:
+    """The page's data; maps and photographs are read while the page is written.
 
-    backbone: str
-    target: str
-    cells: Mapping[str, StoredMaps]
-
-
-def view_of(run: Run, registry: Registry) -> StudyView:
-    """The page's data; maps and photographs are read while the page is written."""
-    by_dataset: dict[str, list[StoredMaps]] = {}
-    for cell in run.cells:
-        key = json.dumps([cell.facts.get("dataset"), cell.path.name], sort_keys=True)
-        by_dataset.setdefault(key, []).append(cell)
-    labels = list(dict.fromkeys(str(c.facts["label"]) for c in run.cells))
+    Several runs stand on one page: columns of the same label are one column where they are the same method.
+    """
+    runs = [run] if isinstance(run, Run) else list(run)
+    names = _names(runs)
+    columns = _columns(runs, names, registry)
+    labels = {key: i for i, (key, _) in enumerate(columns)}
+    metrics = {str(m.facts["metric"]): m for r in runs for m in r.measures}
+    ids = {(str(c.facts.get("dataset")), c.path.name): len(c) for r in runs for c in r.cells}
     return StudyView(
-        title=str(run.record.get("study", run.folder.name)),
-        columns=[_column(label, run.cells, registry) for label in labels],
-        rows=(row for cells in by_dataset.values() for row in _rows(cells, labels, registry)),
-        images=sum(len(cells[0]) for cells in by_dataset.values()),
-        command=str(run.record.get("command", "")),
-        config_yaml=str(run.record.get("config_yaml", "")),
-        versions={k: str(v) for k, v in run.record.get("versions", {}).items()},
-        comparisons=leaderboard(run).comparisons if run.measures else (),
+        title=" + ".join(dict.fromkeys(str(r.record.get("study", r.folder.name)) for r in runs)),
+        columns=[column for _, column in columns],
+        rows=_rows(runs, names, labels, list(metrics), registry),
+        images=sum(ids.values()),
+        command="\n".join(dict.fromkeys(str(r.record.get("command", "")) for r in runs)),
+        config_yaml="\n---\n".join(dict.fromkeys(str(r.record.get("config_yaml", "")) for r in runs)),
+        versions={k: str(v) for r in reversed(runs) for k, v in r.record.get("versions", {}).items()},
+        comparisons=[
+            replace(c, backbone=", ".join(part for part in (name, c.backbone) if part))
+            for r, name in zip(runs, names, strict=True)
+            if r.measures
+            for c in leaderboard(r).comparisons
+        ],
+        metrics=[MetricView(name, m.higher_is_better) for name, m in metrics.items()],
+        recipes=[recipe_of(c.facts, registry) for r in runs for c in r.cells],
     )
 
 
-def _column(label: str, cells: Sequence[StoredMaps], registry: Registry) -> ColumnView:
-    config = next(dict(c.facts.get("method", {})) for c in cells if c.facts["label"] == label)
+def _names(runs: Sequence[Run]) -> list[str]:
+    """What tells the runs apart: nothing where there is one."""
+    if len(runs) == 1:
+        return [""]
+    names = [r.folder.name for r in runs]
+    return names if len(set(names)) == len(names) else [str(r.folder) for r in runs]
+
+
+def _key(facts: Mapping[str, Any]) -> tuple[str, str]:
+    """What makes two cells maps of the same method: the label and every parameter."""
+    return str(facts["label"]), json.dumps(facts.get("method", {}), sort_keys=True, default=str)
+
+
+def _columns(
+    runs: Sequence[Run], names: Sequence[str], registry: Registry
+) -> list[tuple[tuple[str, str], ColumnView]]:
+    found: dict[tuple[str, str], tuple[StoredMaps, str]] = {}
+    for r, name in zip(runs, names, strict=True):
+        for cell in r.cells:
+            # within a run a label is one column, whatever its parameters: they may differ by backbone
+            key = _key(cell.facts) if len(runs) > 1 else (str(cell.facts["label"]), "")
+            found.setdefault(key, (cell, name))
+    times = Counter(label for label, _ in found)
+    return [
+        (key, _column(f"{key[0]} ({name})" if times[key[0]] > 1 and name else key[0], cell, registry))
+        for key, (cell, name) in found.items()
+    ]
+
+
+def _column(label: str, cell: StoredMaps, registry: Registry) -> ColumnView:
+    config = dict(cell.facts.get("method", {}))
     name = str(config.pop("name", label))
     try:
         doc = registry.schema("method", name).summary
@@ -64,52 +99,97 @@ def _column(label: str, cells: Sequence[StoredMaps], registry: Registry) -> Colu
     return ColumnView(label, ", ".join(([name] if name != label else []) + said), doc)
 
 
-def _rows(cells: Sequence[StoredMaps], labels: Sequence[str], registry: Registry) -> Iterator[PictureView]:
-    groups: dict[tuple[str, str], dict[str, StoredMaps]] = {}
-    for cell in cells:
-        key = (str(cell.facts.get("backbone", "")), str(cell.facts.get("target", "")))
-        groups.setdefault(key, {})[str(cell.facts["label"])] = cell
-    photographs = _Photographs(cells[0].facts.get("dataset"), registry)
-    with ExitStack() as stack:
-        opened = {
-            key: {label: stack.enter_context(maps.file) for label, maps in group.items()}
-            for key, group in groups.items()
-        }
-        count = min(len(f) for files in opened.values() for f in files.values())
-        for i in range(count):
-            for (backbone, target), files in opened.items():
-                yield _picture(i, backbone, target, files, labels, photographs)
+@dataclass(frozen=True)
+class _Place:
+    """What one run holds for one backbone and target: open files by column, and numbers by metric and column."""
+
+    run: str
+    backbone: str
+    target: str
+    files: Mapping[int, MapFile]
+    values: Mapping[str, Mapping[int, NDArray[Any]]]
+
+
+def _rows(
+    runs: Sequence[Run],
+    names: Sequence[str],
+    labels: Mapping[tuple[str, str], int],
+    metrics: Sequence[str],
+    registry: Registry,
+) -> Iterator[PictureView]:
+    """All rows, those of one image together."""
+    by_dataset: dict[str, list[tuple[str, StoredMaps]]] = {}
+    for r, name in zip(runs, names, strict=True):
+        for cell in r.cells:
+            key = json.dumps([cell.facts.get("dataset"), cell.path.name], sort_keys=True)
+            by_dataset.setdefault(key, []).append((name, cell))
+
+    def column(facts: Mapping[str, Any]) -> int:
+        return labels[_key(facts) if len(runs) > 1 else (str(facts["label"]), "")]
+
+    measured = [(name, m) for r, name in zip(runs, names, strict=True) for m in r.measures]
+    for cells in by_dataset.values():
+        places: dict[tuple[str, str, str], dict[int, StoredMaps]] = {}
+        for name, cell in cells:
+            place = (name, str(cell.facts.get("backbone", "")), str(cell.facts.get("target", "")))
+            places.setdefault(place, {})[column(cell.facts)] = cell
+        photographs = _Photographs(cells[0][1].facts.get("dataset"), registry)
+        with ExitStack() as stack:
+            opened = []
+            for place, group in places.items():
+                files = {i: stack.enter_context(maps.file) for i, maps in group.items()}
+                like = (cells[0][1].facts.get("dataset"), cells[0][1].path.name)
+                opened.append(_Place(*place, files, _values(measured, place, like, column)))
+            count = min(len(f) for place in opened for f in place.files.values())
+            for i in range(count):
+                for place in opened:
+                    yield _picture(i, place, len(labels), metrics, photographs)
+
+
+def _values(
+    measured: Sequence[tuple[str, StoredValues]],
+    place: tuple[str, str, str],
+    like: tuple[Any, str],
+    column: Callable[[Mapping[str, Any]], int],
+) -> dict[str, dict[int, NDArray[Any]]]:
+    found: dict[str, dict[int, NDArray[Any]]] = {}
+    for name, stored in measured:
+        f = stored.facts
+        if (name, f.get("backbone", ""), f.get("target", "")) == place and (f.get("dataset"), stored.path.name) == like:
+            found.setdefault(str(f["metric"]), {})[column(f)] = stored.numbers
+    return found
 
 
 def _picture(
-    i: int,
-    backbone: str,
-    target: str,
-    files: Mapping[str, MapFile],
-    labels: Sequence[str],
-    photographs: _Photographs,
+    i: int, place: _Place, columns: int, metrics: Sequence[str], photographs: _Photographs
 ) -> PictureView:
-    stored = {label: file.row(i) for label, file in files.items()}
+    stored = {column: file.row(i) for column, file in place.files.items()}
     first = next(iter(stored.values()))
     image, missing, item = photographs.seen_by_model(i, first)
     boxes, mask = _truth(item, first)
     return PictureView(
         id=first.id,
-        cells=[_cell(stored.get(label)) for label in labels],
+        cells=[_cell(stored.get(column)) for column in range(columns)],
         photograph=image,
         missing=missing,
-        backbone=backbone,
-        target=target,
+        backbone=place.backbone,
+        target=place.target,
         explained=first.target_name,
         score=first.score,
-        score_kind=target.rsplit(":", 1)[1] if ":" in target else "logit",
+        score_kind=place.target.rsplit(":", 1)[1] if ":" in place.target else "logit",
         label=first.label,
         prediction=first.prediction_name,
         probability=first.prediction_probability,
         correct=first.label == first.prediction_name if first.label and first.prediction_name else None,
         boxes=boxes,
         mask=mask,
+        values={m: _numbers(place.values.get(m, {}), i, columns) for m in metrics},
+        run=place.run,
     )
+
+
+def _numbers(values: Mapping[int, NDArray[Any]], i: int, columns: int) -> list[float]:
+    return [float(values[c][i]) if c in values and i < len(values[c]) else math.nan for c in range(columns)]
 
 
 def _cell(row: StoredRow | None) -> CellView:
@@ -173,7 +253,17 @@ def _as_picture(array: np.ndarray[Any, Any]) -> Image.Image | None:
     return Image.fromarray(np.ascontiguousarray(scaled)).convert("RGB")
 
 
-def write_report(folder: Path, registry: Registry, renderer: Renderer, scale: PageScale) -> Path:
-    """The page of a stored run, ``folder/index.html``; made again only where the run or the look changed."""
-    run = open_run(folder)
-    return write_page(folder, view_of(run, registry), PageStyle.like(renderer, scale))
+def write_report(
+    folders: Path | Sequence[Path],
+    registry: Registry,
+    renderer: Renderer,
+    scale: PageScale,
+    *,
+    to: Path | None = None,
+    most_images: int | None = MOST_IN_ONE_FILE,
+    form: Form = "auto",
+) -> Path:
+    """The page of stored runs, ``index.html`` in the folder ``to`` (the first run's own). Raises StoreError."""
+    folders = [folders] if isinstance(folders, Path) else list(folders)
+    view = view_of([open_run(f) for f in folders], registry)
+    return write_page(to or folders[0], view, PageStyle.like(renderer, scale), most_images=most_images, form=form)

@@ -1,4 +1,4 @@
-"""Pictures small enough to live inside a page: WebP data addresses and outlines as SVG paths."""
+"""Pictures small enough to live inside a page: WebP data addresses, and masks as lengths of runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from xai_framework.core.maps import Interpolation, resize
 from xai_framework.core.renderer import Scale
 
 FINEST = 112
-"""Cells along the longer side of a mask's outline: enough for a thumbnail, a tenth of the bytes."""
+"""Cells along the longer side of a mask: enough for a thumbnail, a tenth of the bytes."""
 
 
 def shown_size(size: tuple[int, int], most: int) -> tuple[int, int]:
@@ -43,34 +43,21 @@ def map_address(values: NDArray[Any], size: tuple[int, int], how: Interpolation,
     return _address(Image.fromarray(grey), quality)
 
 
-def outline_path(mask: NDArray[np.bool_], size: tuple[int, int]) -> str:
-    """The border of a mask (H,W) as an SVG path in a picture of ``size`` (width, height); empty for an empty mask.
+def mask_runs(mask: NDArray[np.bool_]) -> list[int]:
+    """A mask (H,W) as ``[width, height, outside, inside, outside, ...]``: lengths of runs, row after row.
 
-    Straight runs of pixel edges, on a grid of at most ``FINEST`` cells a side.
+    On a grid of at most ``FINEST`` cells a side; empty for an empty mask.
     """
     inside = np.asarray(mask, dtype=bool)
-    coarse = shown_size((inside.shape[1], inside.shape[0]), FINEST)
-    if coarse != (inside.shape[1], inside.shape[0]):
-        inside = resize(inside.astype(np.float64), (coarse[1], coarse[0])) >= 0.5
-    x_step, y_step = size[0] / coarse[0], size[1] / coarse[1]
-    padded = np.pad(inside, 1)
-    upright = [
-        f"M{x * x_step:.4g} {a * y_step:.4g}V{b * y_step:.4g}"
-        for x in range(coarse[0] + 1)
-        for a, b in _runs(padded[1:-1, x] != padded[1:-1, x + 1])
-    ]
-    level = [
-        f"M{a * x_step:.4g} {y * y_step:.4g}H{b * x_step:.4g}"
-        for y in range(coarse[1] + 1)
-        for a, b in _runs(padded[y, 1:-1] != padded[y + 1, 1:-1])
-    ]
-    return "".join(upright + level)
-
-
-def _runs(flags: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """[start, stop) of each run of True."""
-    edges = np.flatnonzero(np.diff(np.concatenate(([0], flags.astype(np.int8), [0]))))
-    return [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
+    width, height = shown_size((inside.shape[1], inside.shape[0]), FINEST)
+    if (height, width) != inside.shape:
+        inside = resize(inside.astype(np.float64), (height, width), "bilinear") >= 0.5
+    flat = inside.ravel()
+    if not flat.any():
+        return []
+    edges = np.flatnonzero(np.diff(flat.astype(np.int8))) + 1
+    runs = np.diff(np.concatenate(([0], edges, [flat.size]))).tolist()
+    return [width, height, *([0] if flat[0] else []), *runs]
 
 
 def _address(picture: Image.Image, quality: int) -> str:

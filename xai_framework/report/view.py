@@ -28,6 +28,24 @@ class ColumnView:
     doc: str = ""
 
 
+@dataclass(frozen=True)
+class MetricView:
+    """One metric by its label in the study."""
+
+    label: str
+    higher_is_better: bool = True
+
+
+@dataclass(frozen=True)
+class RecipeView:
+    """One cell of a study and the command that computes it alone."""
+
+    method: str
+    backbone: str
+    target: str
+    command: str
+
+
 @dataclass(frozen=True, eq=False)
 class CellView:
     """One map: raw (C,h,w) or None, its status (None: not computed yet), and the reason where there is no map."""
@@ -50,7 +68,8 @@ class PictureView:
     ``photograph`` is RGB, as the model saw it (None: see ``missing``); ``boxes`` and ``mask`` (H,W) are the truth in
     its pixels. ``target`` names the rule of the study (``predicted``), ``explained`` the class it chose and ``score``
     that class's score, a ``score_kind`` (``logit``). ``probability`` belongs to the prediction. Empty texts and NaN
-    or None numbers stand for unknown. ``cells`` are in the order of the study's columns.
+    or None numbers stand for unknown. ``cells`` are in the order of the study's columns, and so are the numbers of
+    ``values``, by metric. ``run`` tells runs apart where a page shows several.
     """
 
     id: str
@@ -68,6 +87,8 @@ class PictureView:
     correct: bool | None = None
     boxes: Sequence[Box] = ()
     mask: NDArray[np.bool_] | None = None
+    values: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    run: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,3 +109,5 @@ class StudyView:
     versions: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
     comparisons: Sequence[Comparison] = ()
+    metrics: Sequence[MetricView] = ()
+    recipes: Sequence[RecipeView] = ()
