@@ -9,13 +9,17 @@ DEV_STAMP := .venv/.installed-dev
 demo: $(STAMP)
 	$(BIN)/xai run experiment=quickstart
 
-test: $(DEV_STAMP) lint types
+test: $(DEV_STAMP) lint types tests/javascript/node_modules
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 # executors that span machines, each with its real engine on this one; what cannot be installed is skipped
 engines: $(DEV_STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[slurm,ray]" hydra-joblib-launcher
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/engines
+
+# checks of the page's script; tests say so where there is no Node.js
+tests/javascript/node_modules: tests/javascript/package-lock.json
+	if command -v npm >/dev/null; then npm ci --prefix tests/javascript --no-audit --no-fund --loglevel=error; fi
 
 lint: $(DEV_STAMP)
 	$(BIN)/ruff check

@@ -59,7 +59,8 @@ def test_a_second_signal_ends_it_within_a_long_step(number: int) -> None:
         "    hashlib.pbkdf2_hmac('sha256', b'', b'', 2**30)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout and process.stderr
+    assert process.stdout
+    assert process.stderr
     assert process.stdout.readline() == "ready\n"
     time.sleep(0.2)
     process.send_signal(number)

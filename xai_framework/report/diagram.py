@@ -61,7 +61,8 @@ def diagram_of(standings: Sequence[tuple[str, float]], difference: float) -> dic
         "difference": (x(1), x(1 + min(difference, count - 1))),
         "methods": methods,
         "cliques": [
-            {"from": x(known[a][0]) - 3, "to": x(known[b][0]) + 3, "y": y + 8 + 6 * n} for n, (a, b) in enumerate(groups)
+            {"from": x(known[a][0]) - 3, "to": x(known[b][0]) + 3, "y": y + 8 + 6 * n}
+            for n, (a, b) in enumerate(groups)
         ],
     }
 

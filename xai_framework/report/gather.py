@@ -39,12 +39,12 @@ def view_of(run: Run | Sequence[Run], registry: Registry) -> StudyView:
     columns = _columns(runs, names, registry)
     labels = {key: i for i, (key, _) in enumerate(columns)}
     metrics = {str(m.facts["metric"]): m for r in runs for m in r.measures}
-    ids = {(str(c.facts.get("dataset")), c.path.name): len(c) for r in runs for c in r.cells}
+    files = {(str(c.facts.get("dataset")), c.path.name): c for r in runs for c in r.cells}
     return StudyView(
         title=" + ".join(dict.fromkeys(str(r.record.get("study", r.folder.name)) for r in runs)),
         columns=[column for _, column in columns],
         rows=_rows(runs, names, labels, list(metrics), registry),
-        images=sum(ids.values()),
+        images=len({i for c in files.values() for i in c.ids}),
         command="\n".join(dict.fromkeys(str(r.record.get("command", "")) for r in runs)),
         config_yaml="\n---\n".join(dict.fromkeys(str(r.record.get("config_yaml", "")) for r in runs)),
         versions={k: str(v) for r in reversed(runs) for k, v in r.record.get("versions", {}).items()},
@@ -72,9 +72,7 @@ def _key(facts: Mapping[str, Any]) -> tuple[str, str]:
     return str(facts["label"]), json.dumps(facts.get("method", {}), sort_keys=True, default=str)
 
 
-def _columns(
-    runs: Sequence[Run], names: Sequence[str], registry: Registry
-) -> list[tuple[tuple[str, str], ColumnView]]:
+def _columns(runs: Sequence[Run], names: Sequence[str], registry: Registry) -> list[tuple[tuple[str, str], ColumnView]]:
     found: dict[tuple[str, str], tuple[StoredMaps, str]] = {}
     for r, name in zip(runs, names, strict=True):
         for cell in r.cells:
@@ -128,22 +126,47 @@ def _rows(
         return labels[_key(facts) if len(runs) > 1 else (str(facts["label"]), "")]
 
     measured = [(name, m) for r, name in zip(runs, names, strict=True) for m in r.measures]
-    for cells in by_dataset.values():
-        places: dict[tuple[str, str, str], dict[int, StoredMaps]] = {}
-        for name, cell in cells:
-            place = (name, str(cell.facts.get("backbone", "")), str(cell.facts.get("target", "")))
-            places.setdefault(place, {})[column(cell.facts)] = cell
-        photographs = _Photographs(cells[0][1].facts.get("dataset"), registry)
-        with ExitStack() as stack:
-            opened = []
-            for place, group in places.items():
-                files = {i: stack.enter_context(maps.file) for i, maps in group.items()}
-                like = (cells[0][1].facts.get("dataset"), cells[0][1].path.name)
-                opened.append(_Place(*place, files, _values(measured, place, like, column)))
-            count = min(len(f) for place in opened for f in place.files.values())
-            for i in range(count):
-                for place in opened:
-                    yield _picture(i, place, len(labels), metrics, photographs)
+    with ExitStack() as stack:
+        sources = [_source(cells, column, measured, registry, stack) for cells in by_dataset.values()]
+        for image in dict.fromkeys(i for s in sources for i in s.numbers):
+            for s in sources:
+                if image in s.numbers:
+                    for place in s.places:
+                        yield _picture(s.numbers[image], place, len(labels), metrics, s.photographs)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Cells of the same images: where each image's row is."""
+
+    places: Sequence[_Place]
+    numbers: Mapping[str, int]
+    photographs: _Photographs
+
+
+def _source(
+    cells: Sequence[tuple[str, StoredMaps]],
+    column: Callable[[Mapping[str, Any]], int],
+    measured: Sequence[tuple[str, StoredValues]],
+    registry: Registry,
+    stack: ExitStack,
+) -> _Source:
+    """Open all maps of a dataset, by run, backbone and target."""
+    groups: dict[tuple[str, str, str], dict[int, StoredMaps]] = {}
+    for name, cell in cells:
+        key = (name, str(cell.facts.get("backbone", "")), str(cell.facts.get("target", "")))
+        groups.setdefault(key, {})[column(cell.facts)] = cell
+    _, first = cells[0]
+    like = (first.facts.get("dataset"), first.path.name)
+    places = [
+        _Place(
+            *key, {i: stack.enter_context(maps.file) for i, maps in group.items()}, _values(measured, key, like, column)
+        )
+        for key, group in groups.items()
+    ]
+    count = min(len(file) for place in places for file in place.files.values())
+    numbers = {image: i for i, image in enumerate(first.ids[:count])}
+    return _Source(places, numbers, _Photographs(first.facts.get("dataset"), registry))
 
 
 def _values(
@@ -160,9 +183,7 @@ def _values(
     return found
 
 
-def _picture(
-    i: int, place: _Place, columns: int, metrics: Sequence[str], photographs: _Photographs
-) -> PictureView:
+def _picture(i: int, place: _Place, columns: int, metrics: Sequence[str], photographs: _Photographs) -> PictureView:
     stored = {column: file.row(i) for column, file in place.files.items()}
     first = next(iter(stored.values()))
     image, missing, item = photographs.seen_by_model(i, first)
@@ -194,7 +215,7 @@ def _numbers(values: Mapping[int, NDArray[Any]], i: int, columns: int) -> list[f
 
 def _cell(row: StoredRow | None) -> CellView:
     if row is None:
-        return CellView(None, None, "not part of this study for this backbone")
+        return CellView(None, None, "not asked for with this backbone and target")
     return CellView(None if np.isnan(row.attribution).all() else row.attribution, row.status, row.reason)
 
 

@@ -67,7 +67,7 @@ def write_page(
     shown = study.images if most_images is None else min(most_images, study.images)
     single = form == "single" or (form == "auto" and shown <= MOST_IN_ONE_FILE)
     if not single:
-        style = replace(style, side=min(style.side, SIDE_IN_FOLDER))
+        style = replace(style, side=min(style.side, SIDE_IN_FOLDER) if style.side == PageStyle.side else style.side)
     rows = Rows(study, style)
     pieces = _Pieces(Path(folder), single)
     for row in _first(study, most_images):
@@ -142,13 +142,12 @@ def _facts(rows: Rows, pieces: _Pieces, *, single: bool) -> Json:
     left_out = study.images - len(rows.images)
     cut = f"Showing the first {len(rows.images):,} of {study.images:,} images; xai report shows all."
     several = [len({place[part] for place in rows.places}) > 1 for part in range(3)]
-    script = "".join(_asset(f"script/{name}.js") for name in SCRIPTS)
-    script = f'"use strict";\n(() => {{\n{script}}})();\n'
+    script = script_text()
     stylesheet = _asset("page.css")
     head = {
         "title": study.title,
         "methods": [
-            {"label": c.view.label, "parameters": c.view.parameters, "doc": c.view.doc, "top": c.top, "signed": c.signed}
+            {**{k: getattr(c.view, k) for k in ("label", "parameters", "doc")}, "top": c.top, "signed": c.signed}
             for c in rows.columns
         ],
         "metrics": [{"label": m.label, "higher": m.higher_is_better} for m in study.metrics],
@@ -186,6 +185,12 @@ def as_json(data: Any) -> Markup:  # noqa: ANN401 - whatever JSON holds
     for sign in "<>&":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
     return Markup(text)
+
+
+def script_text() -> str:
+    """The page's script, all parts in one scope of their own."""
+    parts = "".join(_asset(f"script/{name}.js") for name in SCRIPTS)
+    return f'"use strict";\n(() => {{\n{parts}}})();\n'
 
 
 def _summary(rows: Rows) -> str:

@@ -92,7 +92,7 @@ class Rows:
         size = shown_size(known, self.style.side)
         cells = [self._cell(row, c, cell, size) for c, cell in zip(self.columns, row.cells, strict=True)]
         self._facts(row)
-        pictures: Json = {"size": size, "cells": cells}
+        pictures: Json = {"size": size, "full": known, "cells": cells}
         if row.photograph is not None:
             pictures["photograph"] = photograph_address(row.photograph, size, self.style.quality)
         else:
@@ -128,6 +128,8 @@ class Rows:
     def _cell(self, row: PictureView, column: Column, cell: CellView, size: tuple[int, int]) -> Json:
         """What the script needs of one map; counts it."""
         status = cell.judged()
+        if status is None and cell.reason:
+            return {"word": "not in this study", "reason": cell.reason}
         self.statuses[status] += 1
         if status == Status.ok and cell.attribution is not None:
             values = flat(cell.attribution)

@@ -5,7 +5,7 @@
 /** @typedef {{image: number, place: number, statuses: string, explained?: string, score?: number, kind?: string,
  *   prediction?: string, probability?: number, correct?: number, disagreement?: number}} Facts */
 /** @typedef {{map?: string, low?: number, high?: number, most?: number, word?: string, reason?: string, range?: string}} CellData */
-/** @typedef {{size: number[], cells: CellData[], photograph?: string, missing?: string, pixels?: number,
+/** @typedef {{size: number[], full: number[], cells: CellData[], photograph?: string, missing?: string, pixels?: number,
  *   boxes?: number[][], runs?: number[]}} Pictures */
 /** @typedef {{title: string, methods: Method[], metrics: {label: string, higher: boolean}[], places: Place[],
  *   images: {id: string, label: string}[], rows: Facts[], piece: number, folder: string,

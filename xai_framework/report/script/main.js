@@ -12,11 +12,13 @@ const CONTROLS = [
 ];
 const FILTERS = ["class", "correct", "low", "high", "state", "from", "to"];
 /** Changes that need no row to be made anew. */
-const LIGHT = new Set(["opacity", "colours", "grey", "board", "image", "basket", "view", "truth", "scale"]);
+const LIGHT = new Set(["opacity", "colours", "grey", "board", "image", "basket", "view", "truth", "scale", "level"]);
 
 /** @param {Partial<State>} what */
 function change(what) {
-  const changed = Object.keys(what).filter((key) => /** @type {any} */ (state)[key] !== /** @type {any} */ (what)[key]);
+  let changed = Object.keys(what).filter((key) => /** @type {any} */ (state)[key] !== /** @type {any} */ (what)[key]);
+  // another threshold changes what is drawn; having one changes how high rows are
+  if (state.threshold && what.threshold) changed = changed.map((key) => (key === "threshold" ? "level" : key));
   Object.assign(state, what);
   writeAddress();
   apply(changed);
@@ -42,7 +44,7 @@ function apply(changed) {
   }
   const visible = state.view === "images";
   if (visible && changed.some((key) => !LIGHT.has(key))) keepPlace(arrange, any("size", "threshold"));
-  else if (any("truth", "scale")) { makeNames(); refresh(); }
+  else if (any("truth", "scale", "level")) { makeNames(); refresh(); }
   if (any("image", "columns", "difference", "first", "second", "threshold", "metric")) drawDetail();
   if (any("basket")) drawBasket();
   if (any("board", "view")) drawBoard();
@@ -101,8 +103,8 @@ function fillPair() {
     find(id).replaceChildren();
     fillSelect(find(id), names, names.map((_, i) => String(i)));
   }
-  state.first = Math.min(state.first, Math.max(0, names.length - 1));
-  state.second = Math.min(state.second, Math.max(0, names.length - 1));
+  if (!state.difference || !(state.first in names)) state.first = 0;
+  if (!state.difference || !(state.second in names)) state.second = 1;
 }
 
 /** The list of methods: shown or hidden, and their order. */
@@ -227,7 +229,7 @@ let pointed = null;
 /** @param {Row} row @param {number} u @param {number} v shares of the picture's width and height */
 function pointAt(row, u, v) {
   pointed = row;
-  const [w, h] = row.data?.size ?? [1, 1];
+  const [w, h] = row.data?.full ?? [1, 1];
   row.element.classList.add("pointed");
   row.element.style.setProperty("--u", String(u));
   row.element.style.setProperty("--v", String(v));

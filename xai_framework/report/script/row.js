@@ -3,7 +3,7 @@
 /** @typedef {{row: number, minus?: number}} Entry  minus: the row that is taken away, where the row is a difference */
 /** @typedef {{element: any, pic: any, zoom: any, heat: any, line: any, note: any, data: CellData | null, method: number}} Cell */
 /** @typedef {{entry: Entry, element: any, photo: Cell, contrast: Cell | null, cells: Map<number, Cell>, data: Pictures | null,
- *   other: Pictures | null, shift: {k: number, x: number, y: number}}} Row */
+ *   other: Pictures | null, truth: {size: string, mask: Uint8Array | null} | null, shift: {k: number, x: number, y: number}}} Row */
 
 /** Rows that are on the page now. @type {Set<Row>} */
 const live = new Set();
@@ -13,7 +13,7 @@ function makeRow(entry, aside = false) {
   const element = make("div", { className: "row", role: "row" });
   /** @type {Row} */
   const row = {
-    entry, element, photo: makeCell("Photograph", -1, aside), contrast: null, cells: new Map(), data: null, other: null,
+    entry, element, photo: makeCell("Photograph", -1, aside), contrast: null, cells: new Map(), data: null, other: null, truth: null,
     shift: { k: 1, x: 0, y: 0 },
   };
   const heading = make("div", { className: "facts", role: "rowheader" }, ...factsOf(entry));
@@ -194,13 +194,17 @@ function drawCell(row, cell) {
     heat.classList.toggle("signed", method.signed);
   }
   cell.line.textContent = lineOf(row, cell);
-  all("canvas.cut", cell.zoom).forEach((old) => old.remove());
+  const grid = state.threshold && heat && row.data && gridOf(heat);
+  if (!grid || !row.data) {
+    all("canvas.cut", cell.zoom).forEach((old) => old.remove());
+    cell.note.textContent = "";
+    return;
+  }
+  const size = `${grid.width} ${grid.height}`;
+  if (!row.truth || row.truth.size !== size) row.truth = { size, mask: truthOn(row.data, grid) };
+  const found = cut(grid, state.threshold / 100, row.truth.mask);
+  drawShade(cell, grid, found.inside);
   cell.note.textContent = "";
-  if (!state.threshold || !heat || !row.data) return;
-  const grid = gridOf(heat);
-  if (!grid) return;
-  const found = cut(grid, state.threshold / 100, truthOn(row.data, grid));
-  cell.zoom.append(shadeOf(grid, found.inside));
   if (found.iou !== null) cell.note.textContent = `IoU ${number(found.iou)} · ${found.hit ? "hit" : "miss"}`;
 }
 
@@ -219,22 +223,26 @@ function lineOf(row, cell) {
   return data.map ? `${number(data.low)} … ${number(data.high)}` : data.range ?? "";
 }
 
-/** What lies below the threshold is darkened, its border drawn. @param {Grid} grid @param {Uint8Array} inside */
-function shadeOf(grid, inside) {
-  const { width, height } = grid;
-  const drawn = canvas(width, height);
-  const image = drawn.context.createImageData(width, height);
+/** What lies below the threshold is darkened, its border drawn. @param {Cell} cell @param {Grid} grid @param {Uint8Array} inside */
+function drawShade(cell, { width, height }, inside) {
+  let element = cell.zoom.querySelector("canvas.cut");
+  if (!element) {
+    element = make("canvas", { width, height, className: "cut" });
+    element.setAttribute("aria-hidden", "true");
+    cell.zoom.append(element);
+  }
+  const context = element.getContext("2d");
+  const image = context.createImageData(width, height);
+  const pixels = new Uint32Array(image.data.buffer);
+  const [shade, white] = [150 << 24, -1];
   for (let i = 0; i < inside.length; i += 1) {
-    if (!inside[i]) { image.data[4 * i + 3] = 150; continue; }
+    if (!inside[i]) { pixels[i] = shade; continue; }
     const x = i % width;
     const edge = x === 0 || x === width - 1 || i < width || i >= inside.length - width
       || !inside[i - 1] || !inside[i + 1] || !inside[i - width] || !inside[i + width];
-    if (edge) image.data.set([255, 255, 255, 255], 4 * i);
+    if (edge) pixels[i] = white;
   }
-  drawn.context.putImageData(image, 0, 0);
-  drawn.element.className = "cut";
-  drawn.element.setAttribute("aria-hidden", "true");
-  return drawn.element;
+  context.putImageData(image, 0, 0);
 }
 
 /** The difference of two methods. @param {Row} row */

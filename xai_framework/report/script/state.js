@@ -29,7 +29,10 @@ function readAddress() {
     if (typeof usual !== "number" || Number.isFinite(value)) /** @type {any} */ (state)[key] = value;
   }
   if (!find(`tab-${state.view}`)) state.view = START.view;
-  if (!(state.image < head.images.length)) state.image = -1;
+  if (!(state.image in head.images)) state.image = -1;
+  if (state.metric !== "" && !(state.metric in head.metrics)) state.metric = "";
+  if (!(state.of in head.methods)) state.of = 0;
+  if (!all("#board-place option")[state.board]) state.board = 0;
 }
 
 function writeAddress() {
