@@ -142,7 +142,7 @@ def _recorded(group: Group, cell: Cell, outputs: str) -> dict[str, Any]:
         "id": cell.store.id,
         "method": dict(cell.method_config),
         "dataset": dict(group.job.dataset),
-        "recipe": _recipe(group.job),
+        "recipe": _recipe(group.job, cell),
         "file": str(merged.relative_to(outputs)),
     }
     return facts | (
@@ -150,12 +150,12 @@ def _recorded(group: Group, cell: Cell, outputs: str) -> dict[str, Any]:
     )
 
 
-def _recipe(job: Job) -> dict[str, Any]:
+def _recipe(job: Job, cell: Cell) -> dict[str, Any]:
     """What a cell depends on besides its method and dataset; settings that have their defaults are left out."""
     usual = Settings()
     settings = {k: getattr(job.settings, k) for k in ("seed", "space", "untrained", "precision", "batch")}
     changed = {k: v for k, v in settings.items() if v != getattr(usual, k)}
-    return {"backbone": dict(job.backbone), "target": dict(job.target)} | changed
+    return {"backbone": dict(job.backbone), "target": dict(cell.target_config)} | changed
 
 
 def _changed(folder: Path, cells: Sequence[Mapping[str, Any]]) -> list[str]:

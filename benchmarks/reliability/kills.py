@@ -25,7 +25,11 @@ def _kills(lab: Lab) -> None:
         with lab.case(f"{kills} kills, case {k}") as folder:
             before: dict[Path, str] = {}
             for _ in range(kills):
+                begun = len(events(folder, "started"))
                 launched = launch(folder, known.argv)
+                if lab.random.random() < 0.7:  # the others may die before they begin
+                    while len(events(folder, "started")) == begun and not launched.ended(0.02):
+                        pass
                 time.sleep(lab.random.uniform(0, known.seconds))
                 launched.signal(signal.SIGKILL)
                 lab.add("kills", launched.wait().code == -signal.SIGKILL)

@@ -23,8 +23,8 @@ def recipe_of(facts: Mapping[str, Any], registry: Registry) -> RecipeView:
     for kind in ("backbone", "target"):
         words += _plugin(kind, recipe.get(kind), registry)
     name = str(method.pop("name", label))
-    words += [f"method=[{name}]"] if name == label else ["method=[]", f"+method@method.{label}={name}"]
-    words += _parameters("method", name, f"method.{label}", method, registry)
+    # under the method's own name, whatever its label in the study: labels are no part of what is computed
+    words += [f"method=[{name}]", *_parameters("method", name, f"method.{name}", method, registry)]
     words += [f"{k}={written(v)}" for k, v in recipe.items() if k not in ("backbone", "target")]
     command = shlex.join(["xai", "run", *words])
     return RecipeView(label, str(facts.get("backbone", "")), str(facts.get("target", "")), command)

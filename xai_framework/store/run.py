@@ -60,7 +60,7 @@ def read_run(folder: Path) -> dict[str, Any]:
 
 
 def _with_configs(
-    record: Mapping[str, Any], change: Callable[[Any], Any], keys: Sequence[str] = ("dataset", "method")
+    record: Mapping[str, Any], change: Callable[[Any], Any], keys: Sequence[str] = ("dataset", "method", "recipe")
 ) -> dict[str, Any]:
     changed = {
         name: [{k: change(v) if k in keys else v for k, v in cell.items()} for cell in record.get(name, ())]
