@@ -9,12 +9,9 @@ import numpy as np
 import pytest
 
 from xai_framework.statistics import (
-    Interval,
     compared,
     critical_difference,
     holm,
-    mean_interval,
-    median_interval,
     rank_biserial,
     rank_stability,
 )
@@ -77,39 +74,6 @@ def test_wilcoxon_against_all_signs() -> None:
     exact = (np.abs(signs @ ranks - middle) >= abs(observed - middle) - 1e-9).mean()
     assert wilcoxon(differences, np.zeros(12)) == pytest.approx(exact, abs=0.02)  # normal approximation at n = 12
     assert wilcoxon(np.ones(5), np.ones(5)) == 1.0
-
-
-def test_wilson_for_shares() -> None:
-    # 8 of 10: Wilson 1927's score interval, 0.4902 to 0.9433
-    found = mean_interval(np.array([1.0] * 8 + [0.0] * 2))
-    assert (found.value, found.low, found.high) == pytest.approx((0.8, 0.4902, 0.9433), abs=1e-4)
-
-
-def test_degenerate_samples() -> None:
-    assert mean_interval(np.full(5, 0.25)) == Interval(0.25, 0.25, 0.25)
-    one = mean_interval(np.array([0.3]))
-    assert one.value == 0.3
-    assert math.isnan(one.low)
-    assert math.isnan(median_interval(np.array([])).value)
-
-
-def test_intervals_are_the_same_every_time() -> None:
-    values = np.random.default_rng(0).exponential(size=40)
-    assert mean_interval(values, 3) == mean_interval(values, 3)
-    assert mean_interval(values, 3) != mean_interval(values, 4)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["skewed", "bounded"])
-def test_intervals_cover_the_mean(kind: str) -> None:
-    rng = np.random.default_rng(0)
-    hits = 0
-    for seed in range(400):
-        values = rng.exponential(size=200) if kind == "skewed" else rng.beta(0.5, 1.5, size=200)
-        found = mean_interval(values, seed)
-        hits += found.low <= (1.0 if kind == "skewed" else 0.25) <= found.high
-    # four standard errors of a simulation of 400 around 0.95 would be 0.044
-    assert 0.92 <= hits / 400 <= 0.975
 
 
 def test_a_comparison_uses_images_valid_for_all_and_shows_the_rest() -> None:

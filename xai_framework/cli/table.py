@@ -15,7 +15,6 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse keeps its ty
     parser.add_argument("path", nargs="?", default="outputs", help="a run's folder (the latest run)")
     parser.add_argument("--format", choices=("text", "markdown", "csv", "latex"), default="text", help="of the output")
     parser.add_argument("--metric", help="only this one")
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
     parser.set_defaults(run=table_command)
 
 
@@ -25,7 +24,7 @@ def table_command(args: argparse.Namespace) -> int:
     from xai_framework.statistics import Leaderboard, leaderboard
     from xai_framework.store import open_run
 
-    board = leaderboard(open_run(run_folder(Path(args.path))), args.seed)
+    board = leaderboard(open_run(run_folder(Path(args.path))))
     if args.metric is not None:
         names = sorted({c.metric for c in board.comparisons})
         if args.metric not in names:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from xai_framework.statistics.intervals import Interval, mean_interval, median_interval
+from xai_framework.statistics.intervals import Bounds, Interval, mean_interval, median_interval
 from xai_framework.statistics.ranks import critical_difference, friedman, holm, mean_ranks, rank_biserial, wilcoxon
 
 ALPHA = 0.05
@@ -79,9 +79,12 @@ def compared(
     backbone: str = "",
     target: str = "",
     higher_is_better: bool = True,
-    seed: int = 0,
+    possible: Bounds = (-np.inf, np.inf),
 ) -> Comparison:
-    """``values``: method -> one number an image, NaN where there is none, all in the same order of images."""
+    """``values``: method -> one number an image, NaN where there is none, all in the same order of images.
+
+    ``possible`` is the metric's range, which intervals do not leave.
+    """
     labels = list(values)
     table = np.stack([np.asarray(values[label], np.float64) for label in labels])
     known = np.isfinite(table)
@@ -98,8 +101,8 @@ def compared(
             label=labels[i],
             images=table.shape[1],
             valid=int(known[i].sum()),
-            mean=mean_interval(common[i], seed),
-            median=median_interval(common[i], seed),
+            mean=mean_interval(common[i], possible),
+            median=median_interval(common[i]),
             rank=float(ranks[i]),
             worst_case=float(np.where(known[i], table[i], worst).mean()) if table.shape[1] else float("nan"),
             p=against[i],

@@ -74,8 +74,8 @@ class Leaderboard:
         return {pair: float(np.nanmean(taus)) for pair, taus in found.items() if not np.isnan(taus).all()}
 
 
-def leaderboard(run: Run, seed: int = 0) -> Leaderboard:
-    """Compare a run's methods by each of its metrics; ``seed`` is the bootstrap's.
+def leaderboard(run: Run) -> Leaderboard:
+    """Compare a run's methods by each of its metrics.
 
     Raises StoreError where the run has no metrics.
     """
@@ -94,9 +94,15 @@ def leaderboard(run: Run, seed: int = 0) -> Leaderboard:
     comparisons = []
     for (metric, backbone, target, _), found in groups.items():
         values = {str(s.facts["label"]): s.numbers for s in found}
-        better = found[0].higher_is_better
         comparisons.append(
-            compared(values, metric=metric, backbone=backbone, target=target, higher_is_better=better, seed=seed)
+            compared(
+                values,
+                metric=metric,
+                backbone=backbone,
+                target=target,
+                higher_is_better=found[0].higher_is_better,
+                possible=found[0].range,
+            )
         )
     return Leaderboard(tuple(comparisons))
 

@@ -194,6 +194,15 @@ class StoredValues(StoredMaps):
         """Where good is."""
         return self.file.attributes.get("better") != "lower"
 
+    @property
+    def range(self) -> tuple[float, float]:
+        """Which values there can be."""
+        try:
+            low, high = (float(bound) for bound in json.loads(self.file.attributes["range"]))
+        except (KeyError, ValueError, TypeError):  # an older file, or a stranger's
+            return -np.inf, np.inf
+        return low, high
+
 
 class Run(Mapping[str, StoredMaps]):
     """A stored study. ``run["gradcam"]`` gives that method's maps, ``measures`` are what metrics say of them.
