@@ -11,4 +11,5 @@ from xai_framework.statistics.leaderboard import leaderboard as leaderboard
 from xai_framework.statistics.ranks import critical_difference as critical_difference
 from xai_framework.statistics.ranks import holm as holm
 from xai_framework.statistics.ranks import rank_biserial as rank_biserial
-from xai_framework.statistics.ranks import rank_stability as rank_stability
+from xai_framework.statistics.stability import Stability as Stability
+from xai_framework.statistics.stability import stability as stability

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,7 @@ class Comparison:
     """All methods by one metric, best first. ``common`` images have a value for all of them.
 
     ``friedman`` is the p-value that no method differs; ``critical_difference`` that of Nemenyi between mean ranks.
+    ``table`` are the values they are computed of, (methods, common images) in the order of ``standings``.
     """
 
     metric: str
@@ -55,6 +56,7 @@ class Comparison:
     standings: tuple[Standing, ...]
     friedman: float
     critical_difference: float
+    table: Numbers = field(repr=False, compare=False)
 
     @property
     def words(self) -> str:
@@ -120,6 +122,7 @@ def compared(
         standings=standings,
         friedman=friedman(common) if several else float("nan"),
         critical_difference=critical_difference(len(labels), int(both.sum())) if several else float("nan"),
+        table=common[order],
     )
 
 
