@@ -141,29 +141,31 @@ def _places(labels: Sequence[str], ranks: Numbers, draws: int, rng: np.random.Ge
 
 
 def _samples(ranks: Numbers, draws: int, rng: np.random.Generator) -> tuple[Sample, ...]:
-    """By a half, a quarter, ... of the images, as long as :data:`FEWEST` are left."""
-    found, images = [], ranks.shape[1]
+    """By a half, a quarter, ... of the images, as long as :data:`FEWEST` are left; each part is drawn of the last."""
+    images = ranks.shape[1]
+    sizes = [images >> k for k in range(1, images.bit_length()) if images >> k >= FEWEST]
+    if not sizes:
+        return ()
+    portions = [_summed(ranks, sizes, n, rng) for n in _portions(draws, images)]
     whole = ranks.sum(1)[:, None]
     best = _placed(whole)[:, 0] == 1
-    size = images // 2
-    while size >= FEWEST:
-        sums = np.concatenate([ranks @ _chosen(n, size, images, rng).T for n in _portions(draws, images)], 1)
+    found = []
+    for i, size in enumerate(sizes):
+        sums = np.concatenate([portion[i] for portion in portions], 1)
         tau = kendall(whole, sums)
         tau = tau[~np.isnan(tau)]
-        same = float((_placed(sums)[best] == 1).any(0).mean())
         if len(tau):
             low, high = np.quantile(tau, (0.025, 0.975))
+            same = float((_placed(sums)[best] == 1).any(0).mean())
             found.append(Sample(size, float(tau.mean()), float(low), float(high), same))
-        size //= 2
     return tuple(found)
 
 
-def _chosen(draws: int, size: int, images: int, rng: np.random.Generator) -> Numbers:
-    """(draws, images): 1 for the images of a sample without replacement."""
-    order = rng.random((draws, images)).argpartition(size, axis=1)[:, :size]
-    chosen = np.zeros((draws, images))
-    np.put_along_axis(chosen, order, 1.0, axis=1)
-    return chosen
+def _summed(ranks: Numbers, sizes: Sequence[int], draws: int, rng: np.random.Generator) -> list[Numbers]:
+    """For each size the ranks' sums over that many images, (methods, draws)."""
+    keys = rng.random((draws, ranks.shape[1]))
+    largest = np.partition(keys, [size - 1 for size in sizes], axis=1)
+    return [ranks @ (keys <= largest[:, size - 1 : size]).T.astype(np.float64) for size in sizes]
 
 
 def _portions(draws: int, images: int) -> list[int]:
