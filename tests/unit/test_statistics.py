@@ -122,7 +122,7 @@ def test_tables_to_take_along() -> None:
     values = {"a_b": rng.uniform(size=20), "c|d": rng.uniform(0.2, 1.2, size=20)}
     board = Leaderboard((compared(values, metric="m", backbone="net", target="predicted"),))
     lines = board.csv().splitlines()
-    assert lines[0].startswith("metric,better,backbone,target,method,rank,mean,mean_low,mean_high")
+    assert lines[0].startswith("metric,better,backbone,target,method,control,rank,mean,mean_low,mean_high")
     assert len(lines) == 3
     assert "nan" not in board.csv()
     assert "c\\|d" in board.markdown()
@@ -131,3 +131,54 @@ def test_tables_to_take_along() -> None:
     assert board.agreement() == {}
     both = Leaderboard((compared(values, metric="m"), compared(values, metric="n", higher_is_better=False)))
     assert both.agreement() == {("m", "n"): -1.0}
+
+
+def test_controls_are_marked_and_spoken_of() -> None:
+    rng = np.random.default_rng(0)
+    base = rng.uniform(0.4, 0.6, 77)
+    values = {
+        "good": base + 0.3,
+        "gradient": base + rng.normal(0, 0.02, 77),
+        "smoothgrad": base + rng.normal(0, 0.02, 77),
+        "bad": base - 0.2,
+        "centre": base,
+        "random": base - 0.1,
+    }
+    found = compared(values, metric="m", controls={"centre", "random"})
+    by = {s.label: s for s in found.standings}
+    assert [s.label for s in found.standings if s.control] == ["centre", "random"]
+    assert (by["good"].like, by["good"].below) == ((), ())
+    assert (by["gradient"].like, by["gradient"].below) == (("centre",), ())
+    assert (by["bad"].like, by["bad"].below) == ((), ("centre", "random"))
+    assert by["centre"].like == ()
+    alike = [s.label for s in found.standings if s.label in ("gradient", "smoothgrad")]
+    assert found.control_words == (
+        f"{alike[0]} and {alike[1]} are not distinguishable from the control centre; bad is worse than the control "
+        "centre; bad is worse than the control random, at n = 77"
+    )
+    assert found.words == f"good is best, distinguishable from all others at n = 77; {found.control_words}"
+    lower = compared({k: -v for k, v in values.items()}, metric="m", higher_is_better=False, controls={"random"})
+    assert {s.label: s.below for s in lower.standings}["bad"] == ("random",)
+    board = Leaderboard((found,))
+    assert {r["method"]: r["control"] for r in board.rows()}["centre"] is True
+    assert "| centre (control) |" in board.markdown()
+    assert "random (control) &" in board.latex()
+
+
+def test_pairs_with_controls_are_corrected_for_their_number() -> None:
+    rng = np.random.default_rng(1)
+    control = rng.uniform(size=30)
+    near = control + 0.03 + rng.normal(0, 0.07, 30)
+    alone = compared({"near": near, "c": control}, metric="m", controls={"c"})
+    p = wilcoxon(near, control)
+    assert 0.05 / 6 < p < 0.05
+    assert {s.label: s.like for s in alone.standings}["near"] == ()
+    many = {f"same{i}": control + rng.normal(0, 1e-3, 30) for i in range(5)}
+    crowd = compared({"near": near, "c": control, **many}, metric="m", controls={"c"})
+    assert {s.label: s.like for s in crowd.standings}["near"] == ("c",)
+
+
+def test_without_images_in_common_controls_say_nothing() -> None:
+    found = compared({"a": np.full(3, np.nan), "c": np.arange(3.0)}, metric="m", controls={"c"})
+    assert found.control_words == ""
+    assert all(s.like == s.below == () for s in found.standings)

@@ -44,6 +44,8 @@ def _print(board: Any) -> None:  # noqa: ANN401 - a Leaderboard, whose module is
     from rich.console import Console
     from rich.table import Table
 
+    from xai_framework.statistics.leaderboard import name_of
+
     console = Console()
     for c in board.comparisons:
         direction = "higher" if c.higher_is_better else "lower"
@@ -56,6 +58,6 @@ def _print(board: Any) -> None:  # noqa: ANN401 - a Leaderboard, whose module is
         for s in c.standings:
             bounds = f"{s.mean.low:.3g} .. {s.mean.high:.3g}"
             p = "" if s.p != s.p else f"{s.p:.2g}"
-            table.add_row(s.label, f"{s.rank:.2f}", f"{s.mean.value:.3g}", bounds, f"{s.valid}/{s.images}", p)
+            table.add_row(name_of(s), f"{s.rank:.2f}", f"{s.mean.value:.3g}", bounds, f"{s.valid}/{s.images}", p)
         console.print(table)
         console.print(c.words + "\n", highlight=False)

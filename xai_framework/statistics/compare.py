@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,6 +22,9 @@ class Standing:
     one for all methods. ``worst_case`` is the mean over all images, those without a value counted as the worst value
     that any method has anywhere. ``p`` compares with the best method (Wilcoxon, corrected by Holm), ``effect`` is the
     rank-biserial correlation with it, negative where this one is worse; both NaN for the best itself.
+
+    ``control``: it knows nothing of the model. Of any other method ``like`` are the controls that it is not told apart
+    from, ``below`` those that do better (Wilcoxon, corrected by Holm over all pairs of a method and a control).
     """
 
     label: str
@@ -33,6 +36,9 @@ class Standing:
     worst_case: float
     p: float
     effect: float
+    control: bool = False
+    like: tuple[str, ...] = ()
+    below: tuple[str, ...] = ()
 
     @property
     def distinguishable(self) -> bool:
@@ -63,6 +69,27 @@ class Comparison:
         """The result in a sentence."""
         if not self.common:
             return "no image has a value for every method: nothing can be compared"
+        said = self._first_words()
+        return f"{said}; {self.control_words}" if self.control_words else said
+
+    @property
+    def control_words(self) -> str:
+        """What the controls say of the methods; empty without controls or methods, or where no control comes near."""
+        if not self.common:
+            return ""
+        said = []
+        for control in (s.label for s in self.standings if s.control):
+            alike = [s.label for s in self.standings if control in s.like]
+            worse = [s.label for s in self.standings if control in s.below]
+            if alike:
+                are = "are" if len(alike) > 1 else "is"
+                said.append(f"{_listed(alike)} {are} not distinguishable from the control {control}")
+            if worse:
+                are = "are" if len(worse) > 1 else "is"
+                said.append(f"{_listed(worse)} {are} worse than the control {control}")
+        return "; ".join(said) + (f", at n = {self.common}" if said else "")
+
+    def _first_words(self) -> str:
         best, *others = self.standings
         if not others:
             return f"only {best.label} was measured, on {self.common} images"
@@ -82,10 +109,12 @@ def compared(
     target: str = "",
     higher_is_better: bool = True,
     possible: Bounds = (-np.inf, np.inf),
+    controls: Collection[str] = (),
 ) -> Comparison:
     """``values``: method -> one number an image, NaN where there is none, all in the same order of images.
 
-    ``possible`` is the metric's range, which intervals do not leave.
+    ``possible`` is the metric's range, which intervals do not leave; ``controls`` are those of the methods that know
+    nothing of the model.
     """
     labels = list(values)
     table = np.stack([np.asarray(values[label], np.float64) for label in labels])
@@ -98,6 +127,7 @@ def compared(
     best = order[0]
     against = holm([np.nan if i == best else wilcoxon(common[i], common[best]) for i in range(len(labels))])
     sign = 1.0 if higher_is_better else -1.0
+    like, below = _against_controls(labels, sign * common, controls)
     standings = tuple(
         Standing(
             label=labels[i],
@@ -109,6 +139,9 @@ def compared(
             worst_case=float(np.where(known[i], table[i], worst).mean()) if table.shape[1] else float("nan"),
             p=against[i],
             effect=float("nan") if i == best else sign * rank_biserial(common[i], common[best]),
+            control=labels[i] in controls,
+            like=like.get(labels[i], ()),
+            below=below.get(labels[i], ()),
         )
         for i in order
     )
@@ -124,6 +157,29 @@ def compared(
         critical_difference=critical_difference(len(labels), int(both.sum())) if several else float("nan"),
         table=common[order],
     )
+
+
+def _against_controls(
+    labels: Sequence[str], table: Numbers, controls: Collection[str]
+) -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, ...]]]:
+    """Method -> the controls that it is not told apart from, and those that do better. ``table``: higher is better."""
+    if not table.shape[1]:
+        return {}, {}
+    row = dict(zip(labels, table, strict=True))
+    pairs = [(m, c) for m in labels if m not in controls for c in labels if c in controls]
+    p = holm([wilcoxon(row[m], row[c]) for m, c in pairs])
+    like: dict[str, tuple[str, ...]] = {}
+    below: dict[str, tuple[str, ...]] = {}
+    for (method, control), value in zip(pairs, p, strict=True):
+        if not value < ALPHA:
+            like[method] = (*like.get(method, ()), control)
+        elif rank_biserial(row[method], row[control]) < 0:
+            below[method] = (*below.get(method, ()), control)
+    return like, below
+
+
+def _listed(labels: Sequence[str]) -> str:
+    return labels[0] if len(labels) == 1 else f"{', '.join(labels[:-1])} and {labels[-1]}"
 
 
 def _worst(table: Numbers, known: NDArray[np.bool_], higher_is_better: bool) -> float:

@@ -18,7 +18,7 @@ from xai_framework.statistics.ranks import rank_correlation
 from xai_framework.store import Run, StoredValues
 
 _COLUMNS = (
-    *("metric", "better", "backbone", "target", "method", "rank", "mean", "mean_low", "mean_high"),
+    *("metric", "better", "backbone", "target", "method", "control", "rank", "mean", "mean_low", "mean_high"),
     *("median", "median_low", "median_high", "common", "valid", "images", "worst_case", "p", "effect"),
 )
 
@@ -34,10 +34,9 @@ class Leaderboard:
         for c in self.comparisons:
             for s in c.standings:
                 better = "higher" if c.higher_is_better else "lower"
-                values = (c.metric, better, c.backbone, c.target, s.label, s.rank, *_bounds(s.mean), *_bounds(s.median))
-                yield dict(
-                    zip(_COLUMNS, (*values, c.common, s.valid, s.images, s.worst_case, s.p, s.effect), strict=True)
-                )
+                place = (c.metric, better, c.backbone, c.target, s.label, s.control, s.rank)
+                values = (*_bounds(s.mean), *_bounds(s.median), c.common, s.valid, s.images)
+                yield dict(zip(_COLUMNS, (*place, *values, s.worst_case, s.p, s.effect), strict=True))
 
     def csv(self) -> str:
         """The rows as CSV."""
@@ -102,6 +101,7 @@ def leaderboard(run: Run) -> Leaderboard:
                 target=target,
                 higher_is_better=found[0].higher_is_better,
                 possible=found[0].range,
+                controls={str(s.facts["label"]) for s in found if s.facts.get("control")},
             )
         )
     return Leaderboard(tuple(comparisons))
@@ -136,14 +136,19 @@ def _tests(c: Comparison) -> str:
     return f". Friedman p = {_number(c.friedman)}; {closer}."
 
 
+def name_of(s: Standing) -> str:
+    """How a method is called in tables: controls are marked."""
+    return f"{s.label} (control)" if s.control else s.label
+
+
 def _markdown_row(s: Standing) -> str:
-    cells = (s.label.replace("|", "\\|"), f"{s.rank:.2f}", _with_bounds(s.mean), _with_bounds(s.median))
+    cells = (name_of(s).replace("|", "\\|"), f"{s.rank:.2f}", _with_bounds(s.mean), _with_bounds(s.median))
     rest = (f"{s.valid}/{s.images}", _number(s.worst_case), _number(s.p), _number(s.effect))
     return f"| {' | '.join((*cells, *rest))} |"
 
 
 def _latex_row(s: Standing) -> str:
-    label = "".join(f"\\{c}" if c in "_&%#$" else c for c in s.label)
+    label = "".join(f"\\{c}" if c in "_&%#$" else c for c in name_of(s))
     cells = (
         label,
         f"{s.rank:.2f}",
