@@ -128,9 +128,9 @@ def test_tables_to_take_along() -> None:
     assert "c\\|d" in board.markdown()
     assert "a\\_b" in board.latex()
     assert board.latex().count("\\toprule") == 1
-    assert board.agreement() == {}
+    assert board.agreement().pairs == ()
     both = Leaderboard((compared(values, metric="m"), compared(values, metric="n", higher_is_better=False)))
-    assert both.agreement() == {("m", "n"): -1.0}
+    assert both.agreement().tau("n", "m") == -1.0
 
 
 def test_controls_are_marked_and_spoken_of() -> None:
@@ -153,8 +153,8 @@ def test_controls_are_marked_and_spoken_of() -> None:
     assert by["centre"].like == ()
     alike = [s.label for s in found.standings if s.label in ("gradient", "smoothgrad")]
     assert found.control_words == (
-        f"{alike[0]} and {alike[1]} are not distinguishable from the control centre; bad is worse than the control "
-        "centre; bad is worse than the control random, at n = 77"
+        f"{alike[0]} and {alike[1]} are not distinguishable from the control centre; "
+        "bad is worse than the controls centre and random at n = 77"
     )
     assert found.words == f"good is best, distinguishable from all others at n = 77; {found.control_words}"
     lower = compared({k: -v for k, v in values.items()}, metric="m", higher_is_better=False, controls={"random"})
@@ -163,6 +163,24 @@ def test_controls_are_marked_and_spoken_of() -> None:
     assert {r["method"]: r["control"] for r in board.rows()}["centre"] is True
     assert "| centre (control) |" in board.markdown()
     assert "random (control) &" in board.latex()
+
+
+def test_words_about_controls_are_the_shortest_there_are() -> None:
+    rng = np.random.default_rng(0)
+    base = rng.uniform(0.4, 0.6, 40)
+
+    def near() -> np.ndarray:
+        return base + rng.normal(0, 0.01, 40)
+
+    controls = {"edge": near(), "centre": near()}
+    same = compared({"a": near(), "b": near(), **controls}, metric="m", controls=controls)
+    assert "; no method is distinguishable from the controls " in same.words
+    but_one = compared({"a": base + 1, "b": near(), "c": near(), **controls}, metric="m", controls=controls)
+    assert "; only a is distinguishable from the controls " in but_one.words
+    worst = compared({"a": base - 1, "b": base - 2, **controls}, metric="m", controls=controls)
+    assert "; every method is worse than the controls " in worst.words
+    single = compared({"gradient": near(), "centre": near()}, metric="m", controls={"centre"})
+    assert single.control_words == "gradient is not distinguishable from the control centre at n = 40"
 
 
 def test_pairs_with_controls_are_corrected_for_their_number() -> None:

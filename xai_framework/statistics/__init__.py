@@ -1,5 +1,6 @@
 """Which methods differ, by how much, and how sure we are. Images are the blocks; nothing is pooled over backbones."""
 
+from xai_framework.statistics.agreement import Agreement as Agreement
 from xai_framework.statistics.compare import Comparison as Comparison
 from xai_framework.statistics.compare import Standing as Standing
 from xai_framework.statistics.compare import compared as compared

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -77,17 +77,13 @@ class Comparison:
         """What the controls say of the methods; empty without controls or methods, or where no control comes near."""
         if not self.common:
             return ""
-        said = []
-        for control in (s.label for s in self.standings if s.control):
-            alike = [s.label for s in self.standings if control in s.like]
-            worse = [s.label for s in self.standings if control in s.below]
-            if alike:
-                are = "are" if len(alike) > 1 else "is"
-                said.append(f"{_listed(alike)} {are} not distinguishable from the control {control}")
-            if worse:
-                are = "are" if len(worse) > 1 else "is"
-                said.append(f"{_listed(worse)} {are} worse than the control {control}")
-        return "; ".join(said) + (f", at n = {self.common}" if said else "")
+        methods = [s.label for s in self.standings if not s.control]
+        like, below = ({s.label: getattr(s, name) for s in self.standings} for name in ("like", "below"))
+        said = [
+            *(_not_told_apart(found, methods, controls) for found, controls in _by_methods(like, self.standings)),
+            *(_worse(found, methods, controls) for found, controls in _by_methods(below, self.standings)),
+        ]
+        return "; ".join(said) + (f" at n = {self.common}" if said else "")
 
     def _first_words(self) -> str:
         best, *others = self.standings
@@ -176,6 +172,41 @@ def _against_controls(
         elif rank_biserial(row[method], row[control]) < 0:
             below[method] = (*below.get(method, ()), control)
     return like, below
+
+
+def _by_methods(
+    of: Mapping[str, tuple[str, ...]], standings: Sequence[Standing]
+) -> Iterator[tuple[list[str], list[str]]]:
+    """(methods, controls) of which each control is in ``of`` each method; the same methods are said once."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for control in (s.label for s in standings if s.control):
+        if methods := tuple(s.label for s in standings if control in of[s.label]):
+            found.setdefault(methods, []).append(control)
+    return ((list(methods), controls) for methods, controls in found.items())
+
+
+def _not_told_apart(found: Sequence[str], methods: Sequence[str], controls: Sequence[str]) -> str:
+    """In the shortest words, as nearly all methods may be no better than a control."""
+    others = [m for m in methods if m not in found]
+    if not others and len(methods) > 1:
+        return f"no method is distinguishable from {_the_controls(controls)}"
+    if len(others) < len(found) and others:
+        return f"only {_listed(others)} {_is(others)} distinguishable from {_the_controls(controls)}"
+    return f"{_listed(found)} {_is(found)} not distinguishable from {_the_controls(controls)}"
+
+
+def _worse(found: Sequence[str], methods: Sequence[str], controls: Sequence[str]) -> str:
+    if len(found) == len(methods) > 1:
+        return f"every method is worse than {_the_controls(controls)}"
+    return f"{_listed(found)} {_is(found)} worse than {_the_controls(controls)}"
+
+
+def _the_controls(labels: Sequence[str]) -> str:
+    return f"the control{'s' if len(labels) > 1 else ''} {_listed(labels)}"
+
+
+def _is(labels: Sequence[str]) -> str:
+    return "are" if len(labels) > 1 else "is"
 
 
 def _listed(labels: Sequence[str]) -> str:

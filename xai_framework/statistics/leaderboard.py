@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from xai_framework.core.errors import StoreError
+from xai_framework.statistics.agreement import Agreement, agreement
 from xai_framework.statistics.compare import Comparison, Standing, compared
 from xai_framework.statistics.intervals import Interval
-from xai_framework.statistics.ranks import rank_correlation
+from xai_framework.statistics.stability import Place
 from xai_framework.store import Run, StoredValues
 
 _COLUMNS = (
@@ -60,17 +59,9 @@ class Leaderboard:
             for c in self.comparisons
         )
 
-    def agreement(self) -> dict[tuple[str, str], float]:
-        """(metric, metric) -> Kendall's tau between their rankings of methods, mean over backbones and targets."""
-        found: dict[tuple[str, str], list[float]] = {}
-        for a in self.comparisons:
-            for b in self.comparisons:
-                if a.metric < b.metric and (a.backbone, a.target) == (b.backbone, b.target):
-                    ranks = [{s.label: s.rank for s in c.standings} for c in (a, b)]
-                    shared = sorted(ranks[0].keys() & ranks[1].keys())
-                    tau = rank_correlation(*([r[label] for label in shared] for r in ranks))
-                    found.setdefault((a.metric, b.metric), []).append(tau)
-        return {pair: float(np.nanmean(taus)) for pair, taus in found.items() if not np.isnan(taus).all()}
+    def agreement(self) -> Agreement:
+        """Whether its metrics rank the methods alike."""
+        return agreement(self.comparisons)
 
 
 def leaderboard(run: Run) -> Leaderboard:
@@ -136,7 +127,7 @@ def _tests(c: Comparison) -> str:
     return f". Friedman p = {_number(c.friedman)}; {closer}."
 
 
-def name_of(s: Standing) -> str:
+def name_of(s: Standing | Place) -> str:
     """How a method is called in tables: controls are marked."""
     return f"{s.label} (control)" if s.control else s.label
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from xai_framework.statistics.compare import Comparison
+from xai_framework.statistics.compare import Comparison, Standing
 from xai_framework.statistics.ranks import image_ranks
 
 DRAWS = 2000
@@ -41,6 +41,7 @@ class Place:
     first: float
     low: int
     high: int
+    control: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,8 @@ class Stability:
             half = self.samples[0]
             said.append(f"a ranking by {half.images} of them has tau {half.tau:.2f} to that by all")
         for s in self.seeds:
+            if not s.of_image:  # it draws nothing at these parameters
+                continue
             more = "less" if s.of_means < s.standard_error else "more"
             said.append(
                 f"another seed moves the mean of {s.label} by {s.of_means:.2g}, {more} than other images do "
@@ -117,13 +120,13 @@ def stability(comparison: Comparison, *, draws: int = DRAWS, seed: int = 0) -> S
         comparison.backbone,
         comparison.target,
         images,
-        _places(labels, ranks, draws, rng) if known else (),
+        _places(comparison.standings, ranks, draws, rng) if known else (),
         _samples(ranks, draws, rng) if known else (),
         tuple(_seeds(labels, table)) if images > 1 else (),
     )
 
 
-def _places(labels: Sequence[str], ranks: Numbers, draws: int, rng: np.random.Generator) -> tuple[Place, ...]:
+def _places(standings: Sequence[Standing], ranks: Numbers, draws: int, rng: np.random.Generator) -> tuple[Place, ...]:
     """By bootstrap samples: images drawn with replacement, as many as there are."""
     images = ranks.shape[1]
     by_all = _placed(ranks.sum(1)[:, None])[:, 0]
@@ -135,8 +138,8 @@ def _places(labels: Sequence[str], ranks: Numbers, draws: int, rng: np.random.Ge
     low, high = np.quantile(drawn, (0.025, 0.975), axis=1, method="inverted_cdf")
     kept = (drawn == by_all[:, None]).mean(1)
     return tuple(
-        Place(label, int(by_all[i]), float(kept[i]), float(first[i]), int(low[i]), int(high[i]))
-        for i, label in enumerate(labels)
+        Place(s.label, int(by_all[i]), float(kept[i]), float(first[i]), int(low[i]), int(high[i]), s.control)
+        for i, s in enumerate(standings)
     )
 
 
