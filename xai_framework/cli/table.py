@@ -60,13 +60,15 @@ def _print(board: Leaderboard) -> None:
     """For people: one block a comparison."""
     from xai_framework.statistics.leaderboard import name_of
 
-    head = ("method", "rank", "mean", "95 % CI", "valid", "p vs best")
+    head = ("method", "rank", "mean", "95 % CI", "valid", "p vs best", "passes", "seconds")
     for c in board.comparisons:
         rows: Rows = []
         for s in c.standings:
             bounds = f"{s.mean.low:.3g} .. {s.mean.high:.3g}"
             p = "" if s.p != s.p else f"{s.p:.2g}"
-            rows.append((name_of(s), f"{s.rank:.2f}", f"{s.mean.value:.3g}", bounds, f"{s.valid}/{s.images}", p))
+            cost = ("", "") if s.cost is None else (f"{s.cost.passes:.4g}", f"{s.cost.seconds:.2g}")
+            valid = f"{s.valid}/{s.images}"
+            rows.append((name_of(s), f"{s.rank:.2f}", f"{s.mean.value:.3g}", bounds, valid, p, *cost))
         direction = "higher" if c.higher_is_better else "lower"
         _show(f"{c.metric} ({direction} is better) {_where(c)}", head, rows, "text")
         _say(c.words, "text")
@@ -165,4 +167,5 @@ def _show_text(title: str, head: Sequence[str], rows: Rows) -> None:
         table.add_column(name, justify="right")
     for row in rows:
         table.add_row(*map(Text, row))
-    console.print(table)
+    # columns that wrap cannot be read: rather lines that are too long
+    Console(width=max(console.width, console.measure(table).maximum)).print(table)

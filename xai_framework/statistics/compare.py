@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xai_framework.statistics.intervals import Bounds, Interval, mean_interval, median_interval
 from xai_framework.statistics.ranks import critical_difference, friedman, holm, mean_ranks, rank_biserial, wilcoxon
+from xai_framework.store import Cost
 
 ALPHA = 0.05
 
@@ -25,6 +27,7 @@ class Standing:
 
     ``control``: it knows nothing of the model. Of any other method ``like`` are the controls that it is not told apart
     from, ``below`` those that do better (Wilcoxon, corrected by Holm over all pairs of a method and a control).
+    ``cost`` is what its maps took, None where that is not known.
     """
 
     label: str
@@ -39,6 +42,7 @@ class Standing:
     control: bool = False
     like: tuple[str, ...] = ()
     below: tuple[str, ...] = ()
+    cost: Cost | None = None
 
     @property
     def distinguishable(self) -> bool:
@@ -106,11 +110,12 @@ def compared(
     higher_is_better: bool = True,
     possible: Bounds = (-np.inf, np.inf),
     controls: Collection[str] = (),
+    costs: Mapping[str, Cost | None] = MappingProxyType({}),
 ) -> Comparison:
     """``values``: method -> one number an image, NaN where there is none, all in the same order of images.
 
     ``possible`` is the metric's range, which intervals do not leave; ``controls`` are those of the methods that know
-    nothing of the model.
+    nothing of the model, ``costs`` what each method's maps took.
     """
     labels = list(values)
     table = np.stack([np.asarray(values[label], np.float64) for label in labels])
@@ -138,6 +143,7 @@ def compared(
             control=labels[i] in controls,
             like=like.get(labels[i], ()),
             below=below.get(labels[i], ()),
+            cost=costs.get(labels[i]),
         )
         for i in order
     )

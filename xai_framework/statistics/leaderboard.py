@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +14,12 @@ from xai_framework.statistics.agreement import Agreement, agreement
 from xai_framework.statistics.compare import Comparison, Standing, compared
 from xai_framework.statistics.intervals import Interval
 from xai_framework.statistics.stability import Place
-from xai_framework.store import Run, StoredValues
+from xai_framework.store import Cost, Run, StoredValues
 
 _COLUMNS = (
     *("metric", "better", "backbone", "target", "method", "control", "rank", "mean", "mean_low", "mean_high"),
     *("median", "median_low", "median_high", "common", "valid", "images", "worst_case", "p", "effect"),
+    *("forward", "backward", "passes", "seconds"),
 )
 
 
@@ -35,7 +36,7 @@ class Leaderboard:
                 better = "higher" if c.higher_is_better else "lower"
                 place = (c.metric, better, c.backbone, c.target, s.label, s.control, s.rank)
                 values = (*_bounds(s.mean), *_bounds(s.median), c.common, s.valid, s.images)
-                yield dict(zip(_COLUMNS, (*place, *values, s.worst_case, s.p, s.effect), strict=True))
+                yield dict(zip(_COLUMNS, (*place, *values, s.worst_case, s.p, s.effect, *_costs(s.cost)), strict=True))
 
     def csv(self) -> str:
         """The rows as CSV."""
@@ -81,6 +82,7 @@ def leaderboard(run: Run) -> Leaderboard:
             repr(f.get("dataset")) + stored.path.name,
         )
         groups.setdefault(key, []).append(stored)
+    costs = {_key(maps.facts): maps.cost for maps in run.cells}
     comparisons = []
     for (metric, backbone, target, _), found in groups.items():
         values = {str(s.facts["label"]): s.numbers for s in found}
@@ -92,10 +94,22 @@ def leaderboard(run: Run) -> Leaderboard:
                 target=target,
                 higher_is_better=found[0].higher_is_better,
                 possible=found[0].range,
+                costs={str(s.facts["label"]): costs.get(_key(s.facts)) for s in found},
                 controls={str(s.facts["label"]) for s in found if s.facts.get("control")},
             )
         )
     return Leaderboard(tuple(comparisons))
+
+
+def _key(facts: Mapping[str, Any]) -> str:
+    """What a metric and the maps that it judges have in common."""
+    return repr([facts.get(name) for name in ("label", "backbone", "target", "method", "dataset")])
+
+
+def _costs(cost: Cost | None) -> tuple[float, float, float, float]:
+    if cost is None:
+        return (math.nan,) * 4
+    return cost.forward, cost.backward, cost.passes, cost.seconds
 
 
 def _bounds(interval: Interval) -> tuple[float, float, float]:
@@ -103,8 +117,9 @@ def _bounds(interval: Interval) -> tuple[float, float, float]:
 
 
 _MARKDOWN_HEAD = (
-    "| method | mean rank | mean [95 % CI] | median [95 % CI] | valid | worst case | p vs best | effect |\n"
-    "|---|---|---|---|---|---|---|---|"
+    "| method | mean rank | mean [95 % CI] | median [95 % CI] | valid | worst case | p vs best | effect "
+    "| passes | seconds |\n"
+    "|---|---|---|---|---|---|---|---|---|---|"
 )
 _LATEX_HEAD = (
     "\\begin{tabular}{lrrrrr}\n\\toprule\n"
@@ -134,7 +149,8 @@ def name_of(s: Standing | Place) -> str:
 
 def _markdown_row(s: Standing) -> str:
     cells = (name_of(s).replace("|", "\\|"), f"{s.rank:.2f}", _with_bounds(s.mean), _with_bounds(s.median))
-    rest = (f"{s.valid}/{s.images}", _number(s.worst_case), _number(s.p), _number(s.effect))
+    numbers = (s.worst_case, s.p, s.effect, *_costs(s.cost)[2:])
+    rest = (f"{s.valid}/{s.images}", *map(_number, numbers))
     return f"| {' | '.join((*cells, *rest))} |"
 
 

@@ -19,6 +19,7 @@ from xai_framework.core.environment import unveiled, veiled
 from xai_framework.core.errors import StoreError, did_you_mean
 from xai_framework.store import foreign
 from xai_framework.store.atomic import write_atomic
+from xai_framework.store.cost import Cost, cost_of
 from xai_framework.store.damage import damaged
 from xai_framework.store.identity import canonical
 from xai_framework.store.reader import MapFile, StoredRow, check_present
@@ -160,6 +161,11 @@ class StoredMaps:
     def ids(self) -> tuple[str, ...]:
         """Image ids in order."""
         return self.file.ids
+
+    @property
+    def cost(self) -> Cost | None:
+        """What computing it took, per image; None where it is not known, as for a file by itself."""
+        return cost_of(self.path.parent / "shards")
 
     def row(self, i: int) -> StoredRow:
         """Map i with target, score, status and the rest."""
