@@ -112,7 +112,8 @@ class Attempts:
         outcome: Maps | None
         process, habits = os.getpid(), Habits()
         try:
-            outcome = call()
+            with batch.probe.counts.used_by(task):
+                outcome = call()
         except SystemExit as error:
             outcome = PluginError(f"called sys.exit({error.code!r})", where=f"method {task.label}")
         except (Interrupted, KeyboardInterrupt, GeneratorExit):

@@ -7,7 +7,8 @@ import json
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,11 +27,12 @@ from xai_framework.core.target import About, Target
 from xai_framework.guard import Guard
 from xai_framework.handout import Handouts
 from xai_framework.judge import Judged
-from xai_framework.probe import Counts, SharedProbe
+from xai_framework.meter import Counts, Spent
+from xai_framework.probe import SharedProbe
 from xai_framework.records import BatchFacts, CellRows
 from xai_framework.rng import NamedRng
 from xai_framework.stop import Interrupted, Stop
-from xai_framework.store import HALVED
+from xai_framework.store import COST, HALVED
 
 Taken = dict[Task, tuple[BatchFacts, Sequence[NDArray[np.float32] | Exception]]]
 """What one micro-batch gave each task."""
@@ -99,6 +101,8 @@ class Engine:
         adapter.model.to(self.device)
         self.chooser.model.to(self.device)
         self.input_shape = (adapter.preprocess.channels, *adapter.preprocess.geometry((224, 224)).input_size)
+        if self.device.type == "cuda":
+            self.counts.wait = partial(torch.cuda.synchronize, self.device)
         self.batch = batch or rows_per_pass(self.input_shape)
         self.chunk = self.batch
         self.attempts = Attempts(Guard(adapter.model), tell)
@@ -137,6 +141,7 @@ class Engine:
         """
         start = time.monotonic()
         collected = {t: CellRows() for t in tasks}
+        self.counts.spent.clear()
         done = 0
         with contextlib.suppress(Interrupted):  # raised by the probe where a micro-batch takes too long to wait for
             for first in range(0, len(rows), self.batch):
@@ -168,7 +173,8 @@ class Engine:
             less = self.attempts.limits.get(task.label) or (self.chunk if self.chunk < self.batch else None)
             # marked, since sums in passes of other sizes are the same up to rounding only
             halved = {HALVED: str(less)} if less else {}
-            task.store.write(block, {**task.attributes, **halved}, volatile)
+            cost = {"images": len(block.ids), **asdict(self.counts.spent.get(task, Spent()))}
+            task.store.write(block, {**task.attributes, **halved}, {**volatile, COST: cost})
         return failed, size
 
     def _with_memory(self, rows: Sequence[Row], indices: Sequence[int], tasks: Sequence[Task]) -> Taken:

@@ -23,7 +23,8 @@ from xai_framework.store import CellStore, Key, Store
 class Cell:
     """One method's parameters on one backbone and target: the unit of storage.
 
-    ``label``, ``backbone`` and ``target`` are names for people; ``store`` knows the identity.
+    ``label``, ``backbone`` and ``target`` are names for people, and so is ``control``: that the method stands beside
+    others for comparison. ``store`` knows the identity.
     """
 
     label: str
@@ -32,6 +33,7 @@ class Cell:
     method_config: Config
     target_config: Config
     store: CellStore
+    control: bool = field(default=False, kw_only=True)
 
     @property
     def title(self) -> str:
@@ -207,6 +209,7 @@ def _group_of(job: Job, shared: _Shared) -> tuple[str, Group]:
 
 def _cells_of(job: Job, group: Group, shared: _Shared) -> list[Cell]:
     registry, cells = shared.registry, []
+    controls = registry.controls | {registry.canonical("method", name) for name in job.settings.controls or ()}
     for target in expanded(registry, "target", job.target):
         for label, method in job.methods.items():
             identity = cell_identity(registry, group.backbone_config, target, method, job)
@@ -218,6 +221,7 @@ def _cells_of(job: Job, group: Group, shared: _Shared) -> list[Cell]:
                     method,
                     target,
                     shared.store.cell(group.backbone, str(method["name"]), identity),
+                    control=str(method["name"]) in controls,
                 )
             )
     return cells

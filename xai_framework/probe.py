@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,23 +23,9 @@ from xai_framework.core.probe import Baseline, Reduce, Rng
 from xai_framework.core.rule import PLAIN, Function, Rule
 from xai_framework.core.target import Target
 from xai_framework.handout import Handout, Handouts
+from xai_framework.meter import Bill, Counts
 
 INPUT = "input"
-
-
-@dataclass
-class Counts:
-    """Model passes so far, in images: a batch of 8 counts 8. ``before_pass`` is called before each."""
-
-    forward: int = 0
-    backward: int = 0
-    before_pass: Callable[[], None] = field(default=lambda: None, repr=False)
-
-    def add(self, forward: int = 0, backward: int = 0) -> None:
-        """Count a pass that is about to be made."""
-        self.before_pass()
-        self.forward += forward
-        self.backward += backward
 
 
 @dataclass(frozen=True)
@@ -77,6 +63,7 @@ class _Pass:
     taps: Taps
     rule: Rule
     layers: dict[str, Layer] = field(default_factory=dict)
+    bill: Bill | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,16 +221,20 @@ class SharedProbe:
             chunks = zip(inputs.split(step), targets.split(step), strict=True)
             return _joined([self._backward(self._forward(x, want, rule), t, want, keep=False) for x, t in chunks])
         key = (rule, id(targets), id(self.adapter.model), id(self.target))
-        known: tuple[_Want, Answer, Tensor] | None = handout.answers.get(key)
+        known: tuple[_Want, Answer, Tensor, tuple[Bill, ...]] | None = handout.answers.get(key)
         if known is None or not known[0].covers(want):
             united = self._united(handout, rule, want)
             passes = self._passes(handout, united, rule)
             rows = targets.split([len(p.leaf) for p in passes])
-            answer = _joined([self._backward(p, t, united, keep=True) for p, t in zip(passes, rows, strict=True)])
-            known = (united, answer, targets)  # targets are kept alive: their id is part of the key
+            with self.counts.shared() as bill:
+                answer = _joined([self._backward(p, t, united, keep=True) for p, t in zip(passes, rows, strict=True)])
+            bills = (bill, *(p.bill for p in passes[:1] if p.bill is not None))
+            known = (united, answer, targets, bills)  # targets are kept alive: their id is part of the key
             handout.answers[key] = known
             found = [t for f in answer.values() for t in (f.activation, f.gradient) if t is not None]
             handout.watch(*found)
+        for bill in known[3]:
+            self.counts.use(bill)
         return known[1]
 
     def _united(self, handout: Handout, rule: Rule, want: _Want) -> _Want:
@@ -259,8 +250,13 @@ class SharedProbe:
         if known is None or not known[0].want.covers(want):
             want = self._united(handout, rule, want)
             step = max(rule.rows, self.chunk // rule.rows * rule.rows)
-            known = [self._forward(x, want, rule) for x in handout.tensor.split(step)]
+            with self.counts.shared() as bill:
+                known = [self._forward(x, want, rule) for x in handout.tensor.split(step)]
+            for one in known:
+                one.bill = bill
             handout.answers[key] = known
+        if known[0].bill is not None:
+            self.counts.use(known[0].bill)
         return known
 
     def _layer(self, name: str) -> Layer:

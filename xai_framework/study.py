@@ -63,7 +63,7 @@ def _run(
         units = [group.units(settings.unit) for group in phase.groups]
         if any(units):
             check_writable(Path(settings.outputs) / "store")  # said now rather than after the first unit
-            _announce(phase, units)
+            _announce(phase, units, tuple(dict.fromkeys(label for job in jobs for label in job.controls)))
             work = Work(phase, units, tuple(plugin_files), folder, stop, tell=lambda _event: None)
             _compute(work, executor, str(jobs[0].executor["name"]))
             if stop.asked:
@@ -135,7 +135,7 @@ def finish(study: Plan, folder: Path, outputs: str, command: Sequence[str], jobs
 def _recorded(group: Group, cell: Cell, outputs: str) -> dict[str, Any]:
     """A cell as the run's record has it."""
     merged = cell.store.merged_path(merged_name(group.manifest))
-    facts = {
+    facts: dict[str, Any] = {
         "label": cell.label,
         "backbone": cell.backbone,
         "target": cell.target,
@@ -145,9 +145,11 @@ def _recorded(group: Group, cell: Cell, outputs: str) -> dict[str, Any]:
         "recipe": _recipe(group.job, cell),
         "file": str(merged.relative_to(outputs)),
     }
-    return facts | (
-        {"metric": cell.metric, "measure": dict(cell.metric_config)} if isinstance(cell, MetricCell) else {}
-    )
+    if cell.control:
+        facts["control"] = True
+    if isinstance(cell, MetricCell):
+        facts |= {"metric": cell.metric, "measure": dict(cell.metric_config)}
+    return facts
 
 
 def _recipe(job: Job, cell: Cell) -> dict[str, Any]:
@@ -210,13 +212,15 @@ def _compute(work: Work, executor: Executor, name: str) -> None:
     print(f"{'stopped after' if work.stop.asked else 'computed in'} {time.monotonic() - start:.1f} s")
 
 
-def _announce(study: Plan, units: Sequence[Sequence[Unit]]) -> None:
+def _announce(study: Plan, units: Sequence[Sequence[Unit]], controls: Sequence[str]) -> None:
     backbones = len({g.backbone for g in study.groups})
     if isinstance(study.cells[0][1], MetricCell):
         print(f"{len(study.cells)} metrics of maps", flush=True)
         return
     images = sum(len(u.rows) for group in units for u in group)
     print(f"{len(study.cells)} cells on {backbones} backbone(s), {images} images to explain", flush=True)
+    if controls:
+        print(f"among them the controls {', '.join(controls)} (controls=[] leaves them out)", flush=True)
 
 
 def _failures(study: Plan) -> list[str]:

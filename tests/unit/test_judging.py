@@ -109,7 +109,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(*words: str, code: int = 0) -> xai.Run:
-    typed = ["run", "plugins=[./mine.py]", "dataset.images=11", "dataset.objects=2", "unit=4", "report=false", *words]
+    typed = [
+        "run",
+        "plugins=[./mine.py]",
+        "dataset.images=11",
+        "dataset.objects=2",
+        "unit=4",
+        "report=false",
+        "controls=[]",
+        *words,
+    ]
     assert main(typed) == code
     return xai.open_run("outputs/runs/default")
 

@@ -21,7 +21,8 @@ ALLOWED = {
     "progress": {"events"},
     "estimate": {"core"},
     "registry": {"core"},
-    "probe": {"core", "capture", "handout"},
+    "meter": set(),
+    "probe": {"core", "capture", "handout", "meter"},
     "guard": {"core"},
     "space": {"core"},
     "untrained": {"core"},
@@ -33,7 +34,7 @@ ALLOWED = {
     "records": {"core", "store"},
     "attempt": {"core", "rng", "probe", "guard", "stop", "store"},
     "judge": {"core", "probe", "rng", "store"},
-    "engine": {"core", "rng", "handout", "judge", "probe", "guard", "attempt", "records", "stop", "store"},
+    "engine": {"core", "rng", "handout", "judge", "probe", "guard", "attempt", "records", "stop", "store", "meter"},
     "executors": {
         *(
             "core",

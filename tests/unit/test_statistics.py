@@ -9,17 +9,13 @@ import numpy as np
 import pytest
 
 from xai_framework.statistics import (
-    Interval,
     compared,
     critical_difference,
     holm,
-    mean_interval,
-    median_interval,
     rank_biserial,
-    rank_stability,
 )
 from xai_framework.statistics.leaderboard import Leaderboard
-from xai_framework.statistics.ranks import friedman, mean_ranks, rank_correlation, wilcoxon
+from xai_framework.statistics.ranks import friedman, mean_ranks, wilcoxon
 
 # Demšar 2006, table 5: q at 0.05 for 2 to 10 classifiers
 Q = [1.960, 2.343, 2.569, 2.728, 2.850, 2.949, 3.031, 3.102, 3.164]
@@ -79,39 +75,6 @@ def test_wilcoxon_against_all_signs() -> None:
     assert wilcoxon(np.ones(5), np.ones(5)) == 1.0
 
 
-def test_wilson_for_shares() -> None:
-    # 8 of 10: Wilson 1927's score interval, 0.4902 to 0.9433
-    found = mean_interval(np.array([1.0] * 8 + [0.0] * 2))
-    assert (found.value, found.low, found.high) == pytest.approx((0.8, 0.4902, 0.9433), abs=1e-4)
-
-
-def test_degenerate_samples() -> None:
-    assert mean_interval(np.full(5, 0.25)) == Interval(0.25, 0.25, 0.25)
-    one = mean_interval(np.array([0.3]))
-    assert one.value == 0.3
-    assert math.isnan(one.low)
-    assert math.isnan(median_interval(np.array([])).value)
-
-
-def test_intervals_are_the_same_every_time() -> None:
-    values = np.random.default_rng(0).exponential(size=40)
-    assert mean_interval(values, 3) == mean_interval(values, 3)
-    assert mean_interval(values, 3) != mean_interval(values, 4)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["skewed", "bounded"])
-def test_intervals_cover_the_mean(kind: str) -> None:
-    rng = np.random.default_rng(0)
-    hits = 0
-    for seed in range(400):
-        values = rng.exponential(size=200) if kind == "skewed" else rng.beta(0.5, 1.5, size=200)
-        found = mean_interval(values, seed)
-        hits += found.low <= (1.0 if kind == "skewed" else 0.25) <= found.high
-    # four standard errors of a simulation of 400 around 0.95 would be 0.044
-    assert 0.92 <= hits / 400 <= 0.975
-
-
 def test_a_comparison_uses_images_valid_for_all_and_shows_the_rest() -> None:
     nan = float("nan")
     good = [0.9, 0.8, 0.85, 0.9, 0.7, 0.95]
@@ -154,26 +117,86 @@ def test_words_say_what_is_and_is_not_told_apart(higher: bool) -> None:
     assert same.words == "no method is distinguishable from a at n = 60"
 
 
-def test_rankings_from_few_images_are_less_stable() -> None:
-    rng = np.random.default_rng(0)
-    table = rng.normal(size=(6, 200)) + 0.3 * np.arange(6)[:, None]
-    few, many = (rank_stability(table, True, n) for n in (5, 100))
-    assert few < many <= 1.0
-    assert rank_stability(table, True, 200) == pytest.approx(1.0)
-    assert rank_correlation([1, 2, 3], [3, 2, 1]) == -1.0
-
-
 def test_tables_to_take_along() -> None:
     rng = np.random.default_rng(0)
     values = {"a_b": rng.uniform(size=20), "c|d": rng.uniform(0.2, 1.2, size=20)}
     board = Leaderboard((compared(values, metric="m", backbone="net", target="predicted"),))
     lines = board.csv().splitlines()
-    assert lines[0].startswith("metric,better,backbone,target,method,rank,mean,mean_low,mean_high")
+    assert lines[0].startswith("metric,better,backbone,target,method,control,rank,mean,mean_low,mean_high")
     assert len(lines) == 3
     assert "nan" not in board.csv()
     assert "c\\|d" in board.markdown()
     assert "a\\_b" in board.latex()
     assert board.latex().count("\\toprule") == 1
-    assert board.agreement() == {}
+    assert board.agreement().pairs == ()
     both = Leaderboard((compared(values, metric="m"), compared(values, metric="n", higher_is_better=False)))
-    assert both.agreement() == {("m", "n"): -1.0}
+    assert both.agreement().tau("n", "m") == -1.0
+
+
+def test_controls_are_marked_and_spoken_of() -> None:
+    rng = np.random.default_rng(0)
+    base = rng.uniform(0.4, 0.6, 77)
+    values = {
+        "good": base + 0.3,
+        "gradient": base + rng.normal(0, 0.02, 77),
+        "smoothgrad": base + rng.normal(0, 0.02, 77),
+        "bad": base - 0.2,
+        "centre": base,
+        "random": base - 0.1,
+    }
+    found = compared(values, metric="m", controls={"centre", "random"})
+    by = {s.label: s for s in found.standings}
+    assert [s.label for s in found.standings if s.control] == ["centre", "random"]
+    assert (by["good"].like, by["good"].below) == ((), ())
+    assert (by["gradient"].like, by["gradient"].below) == (("centre",), ())
+    assert (by["bad"].like, by["bad"].below) == ((), ("centre", "random"))
+    assert by["centre"].like == ()
+    alike = [s.label for s in found.standings if s.label in ("gradient", "smoothgrad")]
+    assert found.control_words == (
+        f"{alike[0]} and {alike[1]} are not distinguishable from the control centre; "
+        "bad is worse than the controls centre and random at n = 77"
+    )
+    assert found.words == f"good is best, distinguishable from all others at n = 77; {found.control_words}"
+    lower = compared({k: -v for k, v in values.items()}, metric="m", higher_is_better=False, controls={"random"})
+    assert {s.label: s.below for s in lower.standings}["bad"] == ("random",)
+    board = Leaderboard((found,))
+    assert {r["method"]: r["control"] for r in board.rows()}["centre"] is True
+    assert "| centre (control) |" in board.markdown()
+    assert "random (control) &" in board.latex()
+
+
+def test_words_about_controls_are_the_shortest_there_are() -> None:
+    rng = np.random.default_rng(0)
+    base = rng.uniform(0.4, 0.6, 40)
+
+    def near() -> np.ndarray:
+        return base + rng.normal(0, 0.01, 40)
+
+    controls = {"edge": near(), "centre": near()}
+    same = compared({"a": near(), "b": near(), **controls}, metric="m", controls=controls)
+    assert "; no method is distinguishable from the controls " in same.words
+    but_one = compared({"a": base + 1, "b": near(), "c": near(), **controls}, metric="m", controls=controls)
+    assert "; only a is distinguishable from the controls " in but_one.words
+    worst = compared({"a": base - 1, "b": base - 2, **controls}, metric="m", controls=controls)
+    assert "; every method is worse than the controls " in worst.words
+    single = compared({"gradient": near(), "centre": near()}, metric="m", controls={"centre"})
+    assert single.control_words == "gradient is not distinguishable from the control centre at n = 40"
+
+
+def test_pairs_with_controls_are_corrected_for_their_number() -> None:
+    rng = np.random.default_rng(1)
+    control = rng.uniform(size=30)
+    near = control + 0.03 + rng.normal(0, 0.07, 30)
+    alone = compared({"near": near, "c": control}, metric="m", controls={"c"})
+    p = wilcoxon(near, control)
+    assert 0.05 / 6 < p < 0.05
+    assert {s.label: s.like for s in alone.standings}["near"] == ()
+    many = {f"same{i}": control + rng.normal(0, 1e-3, 30) for i in range(5)}
+    crowd = compared({"near": near, "c": control, **many}, metric="m", controls={"c"})
+    assert {s.label: s.like for s in crowd.standings}["near"] == ("c",)
+
+
+def test_without_images_in_common_controls_say_nothing() -> None:
+    found = compared({"a": np.full(3, np.nan), "c": np.arange(3.0)}, metric="m", controls={"c"})
+    assert found.control_words == ""
+    assert all(s.like == s.below == () for s in found.standings)

@@ -82,7 +82,8 @@ def show_command(args: argparse.Namespace) -> int:
     if args.json:
         _print_json(to_json(schema))
     else:
-        _print(_page(schema, [a for a, name in registry.aliases(kind).items() if name == schema.name]))
+        aliases = [a for a, name in registry.aliases(kind).items() if name == schema.name]
+        _print(_page(schema, aliases, is_control=kind == "method" and schema.name in registry.controls))
     return 0
 
 
@@ -106,7 +107,7 @@ def _listing(title: str, outlines: Sequence[Outline]) -> RenderableType:
     return _table(("name", "what it is", "from"), rows, title)
 
 
-def _page(schema: Schema, aliases: Sequence[str]) -> list[RenderableType]:
+def _page(schema: Schema, aliases: Sequence[str], *, is_control: bool) -> list[RenderableType]:
     """Heading, documentation, properties and the parameters of one plugin."""
     parts: list[Any] = [f"{schema.name} ({schema.kind}, {_origin(schema)})"]
     parts += [schema.headline] if schema.headline else []
@@ -115,6 +116,7 @@ def _page(schema: Schema, aliases: Sequence[str]) -> list[RenderableType]:
     if schema.kind == "method":
         facts.append("uses noise" if schema.stochastic else "no noise")
         facts.append("class-specific" if schema.class_specific else "the same for every class")
+        facts += ["a control: it knows nothing of the model"] if is_control else []
     parts.append(", ".join(facts))
     if schema.params:
         rows = [(p.name, p.type_text, _default(p), p.range, p.doc) for p in schema.params]

@@ -56,6 +56,9 @@ def plan_command(argv: Sequence[str]) -> int:
         cells = [c.store.id for _, c in study.cells]
         print(json.dumps({"study": jobs[0].settings.study, "cells": cells, "groups": [asdict(c) for c in costs]}))
     else:
+        controls = dict.fromkeys(label for job in jobs for label in job.controls)
+        if controls:
+            print(f"with the controls {', '.join(controls)} (controls=[] leaves them out)")
         _show(study, costs, outputs)
     return 0
 

@@ -75,6 +75,11 @@ def installed_aliases() -> dict[str, dict[str, str]]:
     }
 
 
+def installed_controls() -> frozenset[str]:
+    """Names of methods that are controls: entry points of the group ``xai_framework.method_controls``."""
+    return frozenset(p.value for p in importlib.metadata.entry_points(group="xai_framework.method_controls"))
+
+
 def find_spec(module: str) -> ModuleSpec | None:
     """The spec of a dotted module; unlike ``importlib.util.find_spec`` without importing its parent packages."""
     path: Sequence[str] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib
 import sys
@@ -14,7 +15,13 @@ from xai_framework.core.errors import PluginError, did_you_mean
 from xai_framework.core.plugin import Plugin
 from xai_framework.registry import cache, configs
 from xai_framework.registry.configs import Config
-from xai_framework.registry.discovery import Entry, installed_aliases, installed_plugins, source_of
+from xai_framework.registry.discovery import (
+    Entry,
+    installed_aliases,
+    installed_controls,
+    installed_plugins,
+    source_of,
+)
 from xai_framework.registry.local import local_plugins
 from xai_framework.registry.names import KINDS, bad_name, snake_case, spelling
 from xai_framework.registry.outline import Outline, outline
@@ -53,6 +60,14 @@ class Registry:
         """Other names of plugins, under which users of other libraries know them, and what each stands for."""
         names = self._of(kind)
         return {a: n for a, n in sorted(self._aliases[kind].items()) if n in names and a not in names}
+
+    @functools.cached_property
+    def controls(self) -> frozenset[str]:
+        """Methods that know nothing of the model and stand beside others for comparison, as their distributions say.
+
+        Not a field of the class: that a method is a control changes nothing in what it computes.
+        """
+        return installed_controls()
 
     def canonical(self, kind: str, name: str) -> str:
         """The name of the plugin that ``name`` stands for: itself, an alias, or either in another spelling

@@ -46,14 +46,19 @@ def job_of(config: DictConfig, registry: Registry) -> Job:
             raise ConfigError(f"no setting {key!r}", where=key, fix=did_you_mean(key, [*_SETTINGS, *_PLUGINS]))
     values = _of_the_chosen(values, typed, registry)
     settings = _settings(values, str(experiment) if experiment else None)
+    methods, metrics = (_several(kind, values.get(kind) or {}, registry) for kind in SEVERAL)
+    controls = _controls(settings, methods, registry)
+    if not metrics:
+        controls = {}
     return Job(
         **{kind: registry.check(kind, _present(values.get(kind), kind), kind) for kind in _PLUGINS[:3]},
-        methods=_several("method", values.get("method"), registry),
-        metrics=_several("metric", values.get("metric") or {}, registry),
+        methods={**methods, **controls},
+        metrics=metrics,
         renderer=registry.check("renderer", _present(values.get("renderer"), "renderer"), "renderer"),
         executor=registry.check("executor", _present(values.get("executor"), "executor"), "executor"),
         settings=settings,
         config_yaml=text,
+        controls=tuple(controls),
     )
 
 
@@ -94,7 +99,27 @@ def _settings(values: Mapping[str, Any], experiment: str | None) -> Settings:
     given = {k: v for k, v in values.items() if k in _SETTINGS}
     if given.get("study") is None:
         given["study"] = experiment.replace("/", "-") if experiment and experiment != "None" else "default"
+    if given.get("controls") == []:  # the natural way to say none
+        given["controls"] = None
     return Settings(**{k: _SETTINGS[k].check(v, k) for k, v in given.items()})
+
+
+def _controls(
+    settings: Settings, methods: Mapping[str, Mapping[str, Any]], registry: Registry
+) -> dict[str, Mapping[str, Any]]:
+    """The controls that the study does not name itself, by label, each at its defaults."""
+    chosen = {str(config["name"]) for config in methods.values()}
+    found: dict[str, Mapping[str, Any]] = {}
+    for given in settings.controls or ():
+        name = registry.canonical("method", given)
+        if name not in registry.names("method"):
+            raise ConfigError(
+                f"no method {given!r}", where="controls", fix=did_you_mean(given, registry.names("method"))
+            )
+        if name not in chosen:
+            label = f"{name}_control" if name in methods else name
+            found[label] = registry.check("method", {"name": name}, f"controls.{name}")
+    return found
 
 
 def _several(kind: str, value: object, registry: Registry) -> dict[str, Mapping[str, Any]]:

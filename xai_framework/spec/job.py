@@ -29,6 +29,10 @@ class Settings(Plugin):
     batch: int | None = param(None, ge=1, le=4096, doc="images in one pass; null: by their size")
     unit: int = param(32, ge=1, le=4096, doc="images computed and stored together")
     outputs: str = param("outputs", doc="folder for results")
+    controls: tuple[str, ...] | None = param(
+        ("random", "edge", "centre"),
+        doc="methods that know nothing of the model, computed beside the chosen ones where metrics are; null: none",
+    )
     on_error: Literal["skip", "stop"] = param(
         "skip", doc="when a map fails: store it as failed with its reason and go on, or stop the run"
     )
@@ -55,6 +59,8 @@ class Settings(Plugin):
 class Job:
     """One composed configuration: one backbone, dataset and target, any number of methods and metrics by label.
 
+    ``controls`` are the labels of methods that nobody chose: those that the setting adds to a study with metrics.
+
     Plugin configurations are canonical: ``name`` and every parameter. ``config_yaml`` is the configuration as written,
     with interpolations unresolved, so that no secret of the environment is stored.
     """
@@ -68,3 +74,4 @@ class Job:
     metrics: Mapping[str, Mapping[str, Any]]
     settings: Settings
     config_yaml: str
+    controls: tuple[str, ...] = ()

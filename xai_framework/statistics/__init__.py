@@ -1,5 +1,6 @@
 """Which methods differ, by how much, and how sure we are. Images are the blocks; nothing is pooled over backbones."""
 
+from xai_framework.statistics.agreement import Agreement as Agreement
 from xai_framework.statistics.compare import Comparison as Comparison
 from xai_framework.statistics.compare import Standing as Standing
 from xai_framework.statistics.compare import compared as compared
@@ -11,4 +12,5 @@ from xai_framework.statistics.leaderboard import leaderboard as leaderboard
 from xai_framework.statistics.ranks import critical_difference as critical_difference
 from xai_framework.statistics.ranks import holm as holm
 from xai_framework.statistics.ranks import rank_biserial as rank_biserial
-from xai_framework.statistics.ranks import rank_stability as rank_stability
+from xai_framework.statistics.stability import Stability as Stability
+from xai_framework.statistics.stability import stability as stability

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xai_framework.statistics.intervals import Interval, mean_interval, median_interval
+from xai_framework.statistics.intervals import Bounds, Interval, mean_interval, median_interval
 from xai_framework.statistics.ranks import critical_difference, friedman, holm, mean_ranks, rank_biserial, wilcoxon
+from xai_framework.store import Cost
 
 ALPHA = 0.05
 
@@ -22,6 +24,10 @@ class Standing:
     one for all methods. ``worst_case`` is the mean over all images, those without a value counted as the worst value
     that any method has anywhere. ``p`` compares with the best method (Wilcoxon, corrected by Holm), ``effect`` is the
     rank-biserial correlation with it, negative where this one is worse; both NaN for the best itself.
+
+    ``control``: it knows nothing of the model. Of any other method ``like`` are the controls that it is not told apart
+    from, ``below`` those that do better (Wilcoxon, corrected by Holm over all pairs of a method and a control).
+    ``cost`` is what its maps took, None where that is not known.
     """
 
     label: str
@@ -33,6 +39,10 @@ class Standing:
     worst_case: float
     p: float
     effect: float
+    control: bool = False
+    like: tuple[str, ...] = ()
+    below: tuple[str, ...] = ()
+    cost: Cost | None = None
 
     @property
     def distinguishable(self) -> bool:
@@ -45,6 +55,7 @@ class Comparison:
     """All methods by one metric, best first. ``common`` images have a value for all of them.
 
     ``friedman`` is the p-value that no method differs; ``critical_difference`` that of Nemenyi between mean ranks.
+    ``table`` are the values they are computed of, (methods, common images) in the order of ``standings``.
     """
 
     metric: str
@@ -55,12 +66,30 @@ class Comparison:
     standings: tuple[Standing, ...]
     friedman: float
     critical_difference: float
+    table: Numbers = field(repr=False, compare=False)
 
     @property
     def words(self) -> str:
         """The result in a sentence."""
         if not self.common:
             return "no image has a value for every method: nothing can be compared"
+        said = self._first_words()
+        return f"{said}; {self.control_words}" if self.control_words else said
+
+    @property
+    def control_words(self) -> str:
+        """What the controls say of the methods; empty without controls or methods, or where no control comes near."""
+        if not self.common:
+            return ""
+        methods = [s.label for s in self.standings if not s.control]
+        like, below = ({s.label: getattr(s, name) for s in self.standings} for name in ("like", "below"))
+        said = [
+            *(_not_told_apart(found, methods, controls) for found, controls in _by_methods(like, self.standings)),
+            *(_worse(found, methods, controls) for found, controls in _by_methods(below, self.standings)),
+        ]
+        return "; ".join(said) + (f" at n = {self.common}" if said else "")
+
+    def _first_words(self) -> str:
         best, *others = self.standings
         if not others:
             return f"only {best.label} was measured, on {self.common} images"
@@ -79,9 +108,15 @@ def compared(
     backbone: str = "",
     target: str = "",
     higher_is_better: bool = True,
-    seed: int = 0,
+    possible: Bounds = (-np.inf, np.inf),
+    controls: Collection[str] = (),
+    costs: Mapping[str, Cost | None] = MappingProxyType({}),
 ) -> Comparison:
-    """``values``: method -> one number an image, NaN where there is none, all in the same order of images."""
+    """``values``: method -> one number an image, NaN where there is none, all in the same order of images.
+
+    ``possible`` is the metric's range, which intervals do not leave; ``controls`` are those of the methods that know
+    nothing of the model, ``costs`` what each method's maps took.
+    """
     labels = list(values)
     table = np.stack([np.asarray(values[label], np.float64) for label in labels])
     known = np.isfinite(table)
@@ -93,17 +128,22 @@ def compared(
     best = order[0]
     against = holm([np.nan if i == best else wilcoxon(common[i], common[best]) for i in range(len(labels))])
     sign = 1.0 if higher_is_better else -1.0
+    like, below = _against_controls(labels, sign * common, controls)
     standings = tuple(
         Standing(
             label=labels[i],
             images=table.shape[1],
             valid=int(known[i].sum()),
-            mean=mean_interval(common[i], seed),
-            median=median_interval(common[i], seed),
+            mean=mean_interval(common[i], possible),
+            median=median_interval(common[i]),
             rank=float(ranks[i]),
             worst_case=float(np.where(known[i], table[i], worst).mean()) if table.shape[1] else float("nan"),
             p=against[i],
             effect=float("nan") if i == best else sign * rank_biserial(common[i], common[best]),
+            control=labels[i] in controls,
+            like=like.get(labels[i], ()),
+            below=below.get(labels[i], ()),
+            cost=costs.get(labels[i]),
         )
         for i in order
     )
@@ -117,7 +157,66 @@ def compared(
         standings=standings,
         friedman=friedman(common) if several else float("nan"),
         critical_difference=critical_difference(len(labels), int(both.sum())) if several else float("nan"),
+        table=common[order],
     )
+
+
+def _against_controls(
+    labels: Sequence[str], table: Numbers, controls: Collection[str]
+) -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, ...]]]:
+    """Method -> the controls that it is not told apart from, and those that do better. ``table``: higher is better."""
+    if not table.shape[1]:
+        return {}, {}
+    row = dict(zip(labels, table, strict=True))
+    pairs = [(m, c) for m in labels if m not in controls for c in labels if c in controls]
+    p = holm([wilcoxon(row[m], row[c]) for m, c in pairs])
+    like: dict[str, tuple[str, ...]] = {}
+    below: dict[str, tuple[str, ...]] = {}
+    for (method, control), value in zip(pairs, p, strict=True):
+        if not value < ALPHA:
+            like[method] = (*like.get(method, ()), control)
+        elif rank_biserial(row[method], row[control]) < 0:
+            below[method] = (*below.get(method, ()), control)
+    return like, below
+
+
+def _by_methods(
+    of: Mapping[str, tuple[str, ...]], standings: Sequence[Standing]
+) -> Iterator[tuple[list[str], list[str]]]:
+    """(methods, controls) of which each control is in ``of`` each method; the same methods are said once."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for control in (s.label for s in standings if s.control):
+        if methods := tuple(s.label for s in standings if control in of[s.label]):
+            found.setdefault(methods, []).append(control)
+    return ((list(methods), controls) for methods, controls in found.items())
+
+
+def _not_told_apart(found: Sequence[str], methods: Sequence[str], controls: Sequence[str]) -> str:
+    """In the shortest words, as nearly all methods may be no better than a control."""
+    others = [m for m in methods if m not in found]
+    if not others and len(methods) > 1:
+        return f"no method is distinguishable from {_the_controls(controls)}"
+    if len(others) < len(found) and others:
+        return f"only {_listed(others)} {_is(others)} distinguishable from {_the_controls(controls)}"
+    return f"{_listed(found)} {_is(found)} not distinguishable from {_the_controls(controls)}"
+
+
+def _worse(found: Sequence[str], methods: Sequence[str], controls: Sequence[str]) -> str:
+    if len(found) == len(methods) > 1:
+        return f"every method is worse than {_the_controls(controls)}"
+    return f"{_listed(found)} {_is(found)} worse than {_the_controls(controls)}"
+
+
+def _the_controls(labels: Sequence[str]) -> str:
+    return f"the control{'s' if len(labels) > 1 else ''} {_listed(labels)}"
+
+
+def _is(labels: Sequence[str]) -> str:
+    return "are" if len(labels) > 1 else "is"
+
+
+def _listed(labels: Sequence[str]) -> str:
+    return labels[0] if len(labels) == 1 else f"{', '.join(labels[:-1])} and {labels[-1]}"
 
 
 def _worst(table: Numbers, known: NDArray[np.bool_], higher_is_better: bool) -> float:

@@ -5,21 +5,21 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from xai_framework.core.errors import StoreError
+from xai_framework.statistics.agreement import Agreement, agreement
 from xai_framework.statistics.compare import Comparison, Standing, compared
 from xai_framework.statistics.intervals import Interval
-from xai_framework.statistics.ranks import rank_correlation
-from xai_framework.store import Run, StoredValues
+from xai_framework.statistics.stability import Place
+from xai_framework.store import Cost, Run, StoredValues
 
 _COLUMNS = (
-    *("metric", "better", "backbone", "target", "method", "rank", "mean", "mean_low", "mean_high"),
+    *("metric", "better", "backbone", "target", "method", "control", "rank", "mean", "mean_low", "mean_high"),
     *("median", "median_low", "median_high", "common", "valid", "images", "worst_case", "p", "effect"),
+    *("forward", "backward", "passes", "seconds"),
 )
 
 
@@ -34,10 +34,9 @@ class Leaderboard:
         for c in self.comparisons:
             for s in c.standings:
                 better = "higher" if c.higher_is_better else "lower"
-                values = (c.metric, better, c.backbone, c.target, s.label, s.rank, *_bounds(s.mean), *_bounds(s.median))
-                yield dict(
-                    zip(_COLUMNS, (*values, c.common, s.valid, s.images, s.worst_case, s.p, s.effect), strict=True)
-                )
+                place = (c.metric, better, c.backbone, c.target, s.label, s.control, s.rank)
+                values = (*_bounds(s.mean), *_bounds(s.median), c.common, s.valid, s.images)
+                yield dict(zip(_COLUMNS, (*place, *values, s.worst_case, s.p, s.effect, *_costs(s.cost)), strict=True))
 
     def csv(self) -> str:
         """The rows as CSV."""
@@ -61,21 +60,13 @@ class Leaderboard:
             for c in self.comparisons
         )
 
-    def agreement(self) -> dict[tuple[str, str], float]:
-        """(metric, metric) -> Kendall's tau between their rankings of methods, mean over backbones and targets."""
-        found: dict[tuple[str, str], list[float]] = {}
-        for a in self.comparisons:
-            for b in self.comparisons:
-                if a.metric < b.metric and (a.backbone, a.target) == (b.backbone, b.target):
-                    ranks = [{s.label: s.rank for s in c.standings} for c in (a, b)]
-                    shared = sorted(ranks[0].keys() & ranks[1].keys())
-                    tau = rank_correlation(*([r[label] for label in shared] for r in ranks))
-                    found.setdefault((a.metric, b.metric), []).append(tau)
-        return {pair: float(np.nanmean(taus)) for pair, taus in found.items() if not np.isnan(taus).all()}
+    def agreement(self) -> Agreement:
+        """Whether its metrics rank the methods alike."""
+        return agreement(self.comparisons)
 
 
-def leaderboard(run: Run, seed: int = 0) -> Leaderboard:
-    """Compare a run's methods by each of its metrics; ``seed`` is the bootstrap's.
+def leaderboard(run: Run) -> Leaderboard:
+    """Compare a run's methods by each of its metrics.
 
     Raises StoreError where the run has no metrics.
     """
@@ -91,14 +82,34 @@ def leaderboard(run: Run, seed: int = 0) -> Leaderboard:
             repr(f.get("dataset")) + stored.path.name,
         )
         groups.setdefault(key, []).append(stored)
+    costs = {_key(maps.facts): maps.cost for maps in run.cells}
     comparisons = []
     for (metric, backbone, target, _), found in groups.items():
         values = {str(s.facts["label"]): s.numbers for s in found}
-        better = found[0].higher_is_better
         comparisons.append(
-            compared(values, metric=metric, backbone=backbone, target=target, higher_is_better=better, seed=seed)
+            compared(
+                values,
+                metric=metric,
+                backbone=backbone,
+                target=target,
+                higher_is_better=found[0].higher_is_better,
+                possible=found[0].range,
+                costs={str(s.facts["label"]): costs.get(_key(s.facts)) for s in found},
+                controls={str(s.facts["label"]) for s in found if s.facts.get("control")},
+            )
         )
     return Leaderboard(tuple(comparisons))
+
+
+def _key(facts: Mapping[str, Any]) -> str:
+    """What a metric and the maps that it judges have in common."""
+    return repr([facts.get(name) for name in ("label", "backbone", "target", "method", "dataset")])
+
+
+def _costs(cost: Cost | None) -> tuple[float, float, float, float]:
+    if cost is None:
+        return (math.nan,) * 4
+    return cost.forward, cost.backward, cost.passes, cost.seconds
 
 
 def _bounds(interval: Interval) -> tuple[float, float, float]:
@@ -106,8 +117,9 @@ def _bounds(interval: Interval) -> tuple[float, float, float]:
 
 
 _MARKDOWN_HEAD = (
-    "| method | mean rank | mean [95 % CI] | median [95 % CI] | valid | worst case | p vs best | effect |\n"
-    "|---|---|---|---|---|---|---|---|"
+    "| method | mean rank | mean [95 % CI] | median [95 % CI] | valid | worst case | p vs best | effect "
+    "| passes | seconds |\n"
+    "|---|---|---|---|---|---|---|---|---|---|"
 )
 _LATEX_HEAD = (
     "\\begin{tabular}{lrrrrr}\n\\toprule\n"
@@ -130,14 +142,20 @@ def _tests(c: Comparison) -> str:
     return f". Friedman p = {_number(c.friedman)}; {closer}."
 
 
+def name_of(s: Standing | Place) -> str:
+    """How a method is called in tables: controls are marked."""
+    return f"{s.label} (control)" if s.control else s.label
+
+
 def _markdown_row(s: Standing) -> str:
-    cells = (s.label.replace("|", "\\|"), f"{s.rank:.2f}", _with_bounds(s.mean), _with_bounds(s.median))
-    rest = (f"{s.valid}/{s.images}", _number(s.worst_case), _number(s.p), _number(s.effect))
+    cells = (name_of(s).replace("|", "\\|"), f"{s.rank:.2f}", _with_bounds(s.mean), _with_bounds(s.median))
+    numbers = (s.worst_case, s.p, s.effect, *_costs(s.cost)[2:])
+    rest = (f"{s.valid}/{s.images}", *map(_number, numbers))
     return f"| {' | '.join((*cells, *rest))} |"
 
 
 def _latex_row(s: Standing) -> str:
-    label = "".join(f"\\{c}" if c in "_&%#$" else c for c in s.label)
+    label = "".join(f"\\{c}" if c in "_&%#$" else c for c in name_of(s))
     cells = (
         label,
         f"{s.rank:.2f}",

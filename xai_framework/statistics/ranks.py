@@ -10,11 +10,16 @@ from numpy.typing import NDArray
 Numbers = NDArray[np.float64]
 
 
-def mean_ranks(table: Numbers, higher_is_better: bool) -> Numbers:
-    """(methods, images) -> (methods,): the mean over images of each method's rank, 1 being best, ties shared."""
+def image_ranks(table: Numbers, higher_is_better: bool) -> Numbers:
+    """(methods, images) -> the same: each image's ranks of the methods, 1 being best, ties shared."""
     from scipy import stats
 
-    return np.asarray(stats.rankdata(-table if higher_is_better else table, axis=0).mean(1), np.float64)
+    return np.asarray(stats.rankdata(-table if higher_is_better else table, axis=0), np.float64)
+
+
+def mean_ranks(table: Numbers, higher_is_better: bool) -> Numbers:
+    """(methods, images) -> (methods,): the mean over images of each method's rank."""
+    return np.asarray(image_ranks(table, higher_is_better).mean(1), np.float64)
 
 
 def friedman(table: Numbers) -> float:
@@ -81,19 +86,3 @@ def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:
     if len(first) < 2 or len(set(first)) < 2 or len(set(second)) < 2:
         return float("nan")
     return float(stats.kendalltau(first, second).statistic)
-
-
-def rank_stability(table: Numbers, higher_is_better: bool, images: int, *, draws: int = 200, seed: int = 0) -> float:
-    """The mean Kendall's tau between the ranking by all images and by ``images`` of them, drawn without replacement."""
-    everything = mean_ranks(table, higher_is_better)
-    rng = np.random.default_rng(seed)
-    size = min(images, table.shape[1])
-    found = [
-        rank_correlation(
-            everything.tolist(),
-            mean_ranks(table[:, rng.choice(table.shape[1], size, replace=False)], higher_is_better).tolist(),
-        )
-        for _ in range(draws)
-    ]
-    known = [f for f in found if not np.isnan(f)]
-    return float(np.mean(known)) if known else float("nan")

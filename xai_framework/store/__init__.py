@@ -10,6 +10,8 @@ from xai_framework.store.cell import Store as Store
 from xai_framework.store.cell import Summary as Summary
 from xai_framework.store.cell import open_cell as open_cell
 from xai_framework.store.claims import Claims as Claims
+from xai_framework.store.cost import COST as COST
+from xai_framework.store.cost import Cost as Cost
 from xai_framework.store.garbage import Garbage as Garbage
 from xai_framework.store.garbage import garbage as garbage
 from xai_framework.store.identity import canonical as canonical

@@ -16,6 +16,7 @@ from xai_framework.core.errors import StoreError
 from xai_framework.core.status import Status
 from xai_framework.store.atomic import place_link, remove, write_atomic
 from xai_framework.store.block import Block, Key
+from xai_framework.store.cost import COST, summed
 from xai_framework.store.damage import damaged
 from xai_framework.store.identity import canonical, cell_id, file_digest, safe_name
 from xai_framework.store.journal import NAME_DIGITS, Entry, Journal, RowLists, entry_of
@@ -233,6 +234,8 @@ class CellStore:
         if not place.is_file():
             place_link(path, place)
             self.journal.append(merged)
+            if took := summed(p.with_suffix(".json") for p in old):
+                write_atomic(place.with_suffix(".json"), json.dumps({COST: took}).encode(), durable=False)
         for shard in old:
             remove(shard)
             remove(shard.with_suffix(".json"))
@@ -254,6 +257,8 @@ class CellStore:
                 continue
             if not (self.path / "cell.json").is_file():
                 write_atomic(self.path / "cell.json", canonical({"id": self.id, "identity": self.identity}).encode())
+            if (note := path.with_suffix(".json")).is_file():
+                write_atomic(self.path / "shards" / note.name, note.read_bytes(), durable=False)
             write_atomic(self.path / "shards" / name, path.read_bytes())
             self.journal.append(entry)
             taken += 1

@@ -19,6 +19,7 @@ from xai_framework.core.environment import unveiled, veiled
 from xai_framework.core.errors import StoreError, did_you_mean
 from xai_framework.store import foreign
 from xai_framework.store.atomic import write_atomic
+from xai_framework.store.cost import Cost, cost_of
 from xai_framework.store.damage import damaged
 from xai_framework.store.identity import canonical
 from xai_framework.store.reader import MapFile, StoredRow, check_present
@@ -161,6 +162,11 @@ class StoredMaps:
         """Image ids in order."""
         return self.file.ids
 
+    @property
+    def cost(self) -> Cost | None:
+        """What computing it took, per image; None where it is not known, as for a file by itself."""
+        return cost_of(self.path.parent / "shards")
+
     def row(self, i: int) -> StoredRow:
         """Map i with target, score, status and the rest."""
         return self.file.row(i)
@@ -193,6 +199,15 @@ class StoredValues(StoredMaps):
     def higher_is_better(self) -> bool:
         """Where good is."""
         return self.file.attributes.get("better") != "lower"
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """Which values there can be."""
+        try:
+            low, high = (float(bound) for bound in json.loads(self.file.attributes["range"]))
+        except (KeyError, ValueError, TypeError):  # an older file, or a stranger's
+            return -np.inf, np.inf
+        return low, high
 
 
 class Run(Mapping[str, StoredMaps]):
