@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 import xai_framework
-from xai_framework.cli import catalogue, completion, explain, table, upkeep, verify
+from xai_framework.cli import catalogue, completion, explain, figure, table, upkeep, verify
 from xai_framework.core.errors import XaiError
 
 
@@ -56,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
     explain.add_parser(commands)
     catalogue.add_parsers(commands)
     table.add_parser(commands)
+    figure.add_parser(commands)
     verify.add_parser(commands)
     upkeep.add_parsers(commands)
     completion.add_parsers(commands)
