@@ -11,7 +11,7 @@ from xai_framework.figures.paper import SMALL, Paper, line_height, number, text_
 
 THICK = 1.8
 HEIGHT = THICK + 0.5 + line_height(SMALL)
-"""Millimetres of a lying bar with its numbers below."""
+"""Millimetres of a lying bar with its numbers below; one more line says what ends of own scales stand for."""
 
 WIDTH = 12.0
 """Millimetres of a standing bar with its numbers beside."""
@@ -23,11 +23,9 @@ def lying(paper: Paper, x: float, y: float, width: float, scale: Scale, look: Lo
     paper.picture(x, y, width, THICK, colours(values, scale, look.colormap, look.signed_colormap))
     texts = _words(scale, look) if own else _numbers(scale, look)
     places = [0.0, 0.5, 1.0] if len(texts) == 3 else [0.0, 1.0]
-    if own or sum(text_width(t, SMALL) for t in texts) < width - 1.5 * len(texts):
-        aligned = ["center"] * 3 if own else ["left", "center", "right"]
-    else:
-        texts, places, aligned = [texts[0], texts[-1]], [0.0, 1.0], ["left", "", "right"]
-    sides = aligned if len(texts) == 3 else [aligned[0], aligned[2]]
+    if sum(text_width(t, SMALL) for t in texts) > width - 1.5 * len(texts):
+        texts, places = [texts[0], texts[-1]], [0.0, 1.0]
+    sides = ["left", "center", "right"] if len(texts) == 3 else ["left", "right"]
     for text, place, side in zip(texts, places, sides, strict=True):
         paper.text(x + place * width, y + THICK + 0.5, text, fontsize=SMALL, ha=side)
 
@@ -51,5 +49,14 @@ def _numbers(scale: Scale, look: Look) -> list[str]:
 
 
 def _words(scale: Scale, look: Look) -> list[str]:
-    top = "max" if look.percentile == 100 else f"{look.percentile:g}th percentile"
-    return [f"−{top}", "0", f"{top} of each map"] if scale.signed else ["0", f"{top} of each map"]
+    top = "max" if look.percentile == 100 else f"p{look.percentile:g}"
+    return [f"−{top}", "0", top] if scale.signed else ["0", top]
+
+
+def own_scales(look: Look) -> str:
+    """What the ends of own scales are."""
+    if look.percentile == 100:
+        return "each map on its own scale, up to its largest magnitude (max)"
+    return (
+        f"each map on its own scale, up to the percentile {look.percentile:g} of its magnitudes (p{look.percentile:g})"
+    )

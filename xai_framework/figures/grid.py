@@ -14,7 +14,17 @@ from xai_framework.core.errors import ConfigError
 from xai_framework.core.renderer import Scale
 from xai_framework.figures import bars
 from xai_framework.figures.look import FULL, Look
-from xai_framework.figures.paper import FAINT, SMALL, TEXT, Paper, check_matplotlib, line_height, number, wrapped
+from xai_framework.figures.paper import (
+    FAINT,
+    SMALL,
+    TEXT,
+    Paper,
+    check_matplotlib,
+    line_height,
+    number,
+    text_width,
+    wrapped,
+)
 from xai_framework.figures.places import Place, draw_place
 
 GAP, MARGIN = 0.8, 0.6
@@ -58,7 +68,8 @@ def draw(grid: Grid, look: Look) -> Paper:
                 draw_place(paper, at, place, plan.scale_of(place), look)
                 if plan.ranges and place.values is not None:
                     where = (at[0] + plan.side / 2, at[1] + height + 0.5)
-                    paper.text(*where, _range(place.values), fontsize=SMALL, color=FAINT, ha="center")
+                    said = _range(place.values, plan.side + GAP)
+                    paper.text(*where, said, fontsize=SMALL, color=FAINT, ha="center")
     plan.colour_bars(paper)
     return paper
 
@@ -80,7 +91,12 @@ class _Plan:
         starts = np.cumsum([MARGIN + self.above, *map(sum, zip(self.heights, below, strict=True))])
         self.tops = [float(s) for s in starts[:-1]]
         self.end = float(starts[-1]) - GAP
-        self.height = self.end + (0.0 if grid.bars == "rows" or not scales else 1.0 + bars.HEIGHT) + MARGIN
+        self.height = self.end + self._bars_height() + MARGIN
+
+    def _bars_height(self) -> float:
+        if self.grid.bars == "rows" or not self.scales:
+            return 0.0
+        return 1.0 + bars.HEIGHT + (line_height(SMALL) if self.grid.bars == "own" else 0.0)
 
     def _across(self, lines: int) -> None:
         """Titles of so many lines, pictures, bars. Raises ConfigError where pictures become too small."""
@@ -147,6 +163,9 @@ class _Plan:
             width = min(40.0, (self.look.width - 2 * MARGIN - 6) / max(1, len(self.scales)))
             gap = 24.0 if len(self.scales) * (width + 24.0) <= self.look.width else 6.0
             start = (self.look.width - len(self.scales) * (width + gap) + gap) / 2
+            if kind == "own" and self.scales and self.look.labels:
+                said = wrapped(bars.own_scales(self.look), self.look.width - 2 * MARGIN, SMALL, 1)[0]
+                paper.text(self.look.width / 2, top + bars.HEIGHT, said, fontsize=SMALL, color=FAINT, ha="center")
             for k, scale in enumerate(self.scales.values()):
                 bars.lying(paper, start + k * (width + gap), top, width, scale, self.look, own=kind == "own")
 
@@ -177,5 +196,9 @@ def _height(lines: tuple[list[str], list[str]]) -> float:
     return len(lines[0]) * line_height(TEXT) + len(lines[1]) * line_height(SMALL) + 0.4
 
 
-def _range(values: NDArray[np.float64]) -> str:
-    return f"{number(float(values.min()))} … {number(float(values.max()))}"
+def _range(values: NDArray[np.float64], width: float) -> str:
+    """Smallest and largest value, as exact as there is room; else the largest magnitude, else nothing."""
+    low, high = float(values.min()), float(values.max())
+    texts = [f"{number(low, n)} … {number(high, n)}" for n in (3, 2, 1)]
+    texts += [f"≤ {number(max(-low, high), n)}" for n in (2, 1)]
+    return next((text for text in texts if text_width(text, SMALL) < width - 0.5), "")

@@ -244,6 +244,6 @@ def printable(text: str) -> str:
     return "\n".join(sheet.printable(line) for line in text.split("\n"))
 
 
-def number(value: float) -> str:
-    """Three digits, with a minus sign that is one: ``−0.0123``, ``1.2e−05``."""
-    return f"{value:.3g}".replace("-", "−")
+def number(value: float, digits: int = 3) -> str:
+    """So many digits, with a minus sign that is one: ``−0.0123``, ``1.2e−05``."""
+    return f"{value:.{digits}g}".replace("-", "−")

@@ -33,6 +33,11 @@ def mean_interval(values: Numbers, seed: int = 0) -> Interval:
     return _bootstrap(values, np.mean, seed)
 
 
+def difference_interval(differences: Numbers, seed: int = 0) -> Interval:
+    """Of the mean of paired differences, by the BCa bootstrap over images; differences of 0 and 1 are no shares."""
+    return _bootstrap(differences, np.mean, seed)
+
+
 def median_interval(values: Numbers, seed: int = 0) -> Interval:
     """Of the median, by the percentile bootstrap: a median has no smooth influence for BCa to correct by."""
     return _bootstrap(values, np.median, seed, method="percentile")
