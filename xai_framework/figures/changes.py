@@ -32,7 +32,9 @@ def changes_figure(
     """The ``rows`` images whose maps changed most, over all pairs. Maps have scales of their own.
 
     The difference is that of the maps divided by their largest magnitude, so that it tells where, not how much.
-    ``names`` of the two runs stand below A and B where nothing else tells them apart. Raises ConfigError where no map changed.
+    ``names`` of the two runs stand below A and B where nothing else tells them apart.
+
+    Raises ConfigError where no map changed.
     """
     check_matplotlib()
     how = Look(**{"width": 120.0, **look})

@@ -28,6 +28,10 @@ from xai_framework.figures.paper import (
 from xai_framework.figures.places import Place, draw_place
 
 GAP, MARGIN = 0.8, 0.6
+MORE: dict[str, Any] = {"fontsize": SMALL, "color": FAINT}
+LONGEST = 28.0
+"""Millimetres of a title that stands upright."""
+
 RANGE = line_height(SMALL) + 0.6
 SMALLEST = 6.0
 """Millimetres of a picture in which something can still be seen."""
@@ -82,10 +86,18 @@ class _Plan:
         self.count = max(len(row) for row in grid.places)
         self.ranges = look.labels and grid.bars == "own"
         self._across(lines=1)
+        self._check()
         if look.labels and any(len(wrapped(t.text, self._row_height(r), TEXT)) > 1 for t, r in self._rows()):
             self._across(lines=2)
-        self.headings = [_lines(t, self.side) for t in grid.columns] if look.labels else []
+            if self.side < SMALLEST:
+                self._across(lines=1)
+        columns = grid.columns if look.labels else []
+        self.headings = [_lines(t, self.side) for t in columns]
+        self.upright = any(line.endswith("…") for lines, _ in self.headings for line in lines)
         self.above = max((_height(h) for h in self.headings), default=0.0)
+        if self.upright:  # too long to stand side by side
+            self.headings = [_lines(t, LONGEST, 1) for t in columns]
+            self.above = 0.6 + max(text_width(line, TEXT) for lines, _ in self.headings for line in lines)
         self.heights = [self._row_height(row) for row in grid.places]
         below = [GAP + (RANGE if self.ranges and _any_map(r) else 0.0) for r in grid.places]
         starts = np.cumsum([MARGIN + self.above, *map(sum, zip(self.heights, below, strict=True))])
@@ -99,15 +111,17 @@ class _Plan:
         return 1.0 + bars.HEIGHT + (line_height(SMALL) if self.grid.bars == "own" else 0.0)
 
     def _across(self, lines: int) -> None:
-        """Titles of so many lines, pictures, bars. Raises ConfigError where pictures become too small."""
+        """Titles of so many lines, pictures, bars."""
         titled = self.look.labels and any(t.text or t.more for t in self.grid.rows)
         more = line_height(SMALL) if any(t.more for t in self.grid.rows) else 0.0
         self.lines = lines
         self.left = MARGIN + (lines * line_height(TEXT) + more + 0.4 if titled else 0.0)
-        beside = self.left + MARGIN + (bars.WIDTH if self.grid.bars == "rows" else 0.0) + GAP * (self.count - 1)
-        self.side = (self.look.width - beside) / self.count
+        self.beside = self.left + MARGIN + (bars.WIDTH if self.grid.bars == "rows" else 0.0) + GAP * (self.count - 1)
+        self.side = (self.look.width - self.beside) / self.count
+
+    def _check(self) -> None:
         if self.side < SMALLEST:
-            least = math.ceil(beside + SMALLEST * self.count)
+            least = math.ceil(self.beside + SMALLEST * self.count)
             raise ConfigError(
                 f"{self.look.width:g} mm are too little for {self.count} pictures of {SMALLEST:g} mm side by side",
                 where="width",
@@ -133,18 +147,23 @@ class _Plan:
         """Above the columns, and upright beside the rows."""
         for x, (lines, more) in enumerate(self.headings):
             centre = self.left + x * (self.side + GAP) + self.side / 2
+            if self.upright:
+                start = centre - (line_height(TEXT) + len(more) * line_height(SMALL)) / 2
+                foot = MARGIN + self.above - 0.6
+                paper.text(start, foot, lines[0], upright=True, ha="left")
+                paper.text(start + line_height(TEXT), foot, "\n".join(more), upright=True, ha="left", **MORE)
+                continue
             top = MARGIN + self.above - _height((lines, more))
             paper.text(centre, top, "\n".join(lines), ha="center")
             below = top + len(lines) * line_height(TEXT)
-            paper.text(centre, below, "\n".join(more), ha="center", fontsize=SMALL, color=FAINT)
+            paper.text(centre, below, "\n".join(more), ha="center", **MORE)
         for (title, _), top, height in zip(self._rows(), self.tops, self.heights, strict=True):
             middle = top + height / 2
             lines = wrapped(title.text, height, TEXT, self.lines)
             paper.text(MARGIN, middle, "\n".join(lines), upright=True)
-            if title.more:
-                said = wrapped(title.more, height, SMALL, 1)[0]
+            if title.more and text_width(title.more, SMALL) <= height:  # half a number would mislead
                 at = MARGIN + len(lines) * line_height(TEXT)
-                paper.text(at, middle, said, fontsize=SMALL, color=FAINT, upright=True)
+                paper.text(at, middle, title.more, upright=True, **MORE)
 
     def colour_bars(self, paper: Paper) -> None:
         """The colour bars, where the groups stand."""
@@ -188,8 +207,10 @@ def _any_map(row: Sequence[Place | None]) -> bool:
     return any(place is not None and place.values is not None for place in row)
 
 
-def _lines(title: Title, width: float) -> tuple[list[str], list[str]]:
-    return wrapped(title.text, width, TEXT), wrapped(title.more, width, SMALL, 1) if title.more else []
+def _lines(title: Title, width: float, most: int = 2) -> tuple[list[str], list[str]]:
+    """What fits of a title; the grey line only where all of it does."""
+    fits = title.more and text_width(title.more, SMALL) <= width
+    return wrapped(title.text, width, TEXT, most), [title.more] if fits else []
 
 
 def _height(lines: tuple[list[str], list[str]]) -> float:

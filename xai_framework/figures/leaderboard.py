@@ -69,13 +69,16 @@ def _panel(axes: Any, c: Comparison, labels: Sequence[str]) -> None:  # noqa: AN
             axes.text(0.5, i, "no value", transform=axes.get_yaxis_transform(), bbox=ground, **how)
             continue
         _dot(axes, standing, i, best=standing is c.standings[0])
+    if not any(math.isfinite(s.mean.value) for s in c.standings):
+        axes.set_xticks([])
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.set_yticks([])
     axes.margins(x=0.08)
     axes.tick_params(axis="x", labelsize=SMALL, width=0.5, length=2, pad=1.5, colors=INK)
     for side in ("left", "right", "top"):
         axes.spines[side].set_visible(False)
-    _ticks(axes)
+    if len(axes.get_xticks()):
+        _ticks(axes)
 
 
 def _dot(axes: Any, s: Standing, place: int, *, best: bool) -> None:  # noqa: ANN401 - matplotlib's
@@ -87,10 +90,11 @@ def _dot(axes: Any, s: Standing, place: int, *, best: bool) -> None:  # noqa: AN
 
 
 def _ticks(axes: Any) -> None:  # noqa: ANN401 - matplotlib's
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
+    from matplotlib.ticker import MaxNLocator
 
-    axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: number(v)))
+    low, high = axes.get_xlim()
+    ticks = [float(t) for t in MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high) if low <= t <= high]
+    axes.set_xticks(ticks, [number(t) for t in ticks])
 
 
 def _ordered(comparisons: Sequence[Comparison]) -> list[str]:

@@ -6,6 +6,7 @@ Text and lines are vectors; pictures are embedded at their own resolution. The o
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -86,12 +87,13 @@ class Paper:
         """Lines of text; ``ha`` and ``va`` say which point of them stands at (x, y), by default the upper left one.
 
         Baselines lie where the size of the font says, not the letters: neighbours stand on one line. ``upright`` turns
-        the lines to run from bottom to top, centred on y, the first one leftmost.
+        the lines to run from bottom to top, centred on y (``ha="left"``: from y on), the first one leftmost.
         """
-        how = {"fontsize": TEXT, "color": INK, "ha": "left", "va": "top", **how}
+        given, how = how, {"fontsize": TEXT, "color": INK, "ha": "left", "va": "top", **how}
         lines, side, upright = printable(text).split("\n"), how.pop("va"), how.pop("upright", False)
+        turned = how["ha"] if "ha" in given else "center"
         if upright:
-            how |= {"rotation": 90, "rotation_mode": "anchor", "ha": "center"}
+            how |= {"rotation": 90, "rotation_mode": "anchor", "ha": turned}
         start = {"top": 0.0, "center": 0.5, "bottom": 1.0}[side] * LINE * len(lines)
         for i, line in enumerate(lines):
             offset = (0.95 + LINE * i - start) * how["fontsize"] * POINT
@@ -158,8 +160,9 @@ class PaperFigure:
         with settings(), warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
             self.figure.savefig(buffer, format=kind, dpi=self.dpi, metadata=metadata)
-        missing = sorted({str(w.message).split(" missing")[0] for w in caught if "missing from font" in str(w.message)})
-        said = f"the font has no shape for {len(missing)} characters, drawn as boxes: {', '.join(missing[:3])}"
+        found = (re.match(r"Glyph (\d+) .*missing from", str(w.message)) for w in caught)
+        missing = sorted({chr(int(m[1])) for m in found if m})
+        said = f"the font has no shape for {len(missing)} characters, drawn as boxes: {' '.join(missing[:12])}"
         if missing and said not in self.notes:
             self.notes.append(said)
         return buffer.getvalue()

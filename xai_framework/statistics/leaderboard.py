@@ -14,6 +14,7 @@ import numpy as np
 from xai_framework.core.errors import StoreError
 from xai_framework.statistics.compare import Comparison, Standing, compared
 from xai_framework.statistics.intervals import Interval
+from xai_framework.statistics.notebook import html_of
 from xai_framework.statistics.ranks import rank_correlation
 from xai_framework.store import Run, StoredValues
 
@@ -53,6 +54,10 @@ class Leaderboard:
         return "\n".join(
             _table(c, _markdown_row, head=_MARKDOWN_HEAD, title="## {}\n", foot="\n{}\n") for c in self.comparisons
         )
+
+    def _repr_html_(self) -> str:
+        """In a notebook."""
+        return html_of(self.comparisons)
 
     def latex(self) -> str:
         """Tables in booktabs style."""
