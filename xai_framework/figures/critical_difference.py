@@ -18,6 +18,8 @@ BAR = 1.3
 """Millimetres from one clique's bar to the next."""
 
 MARGIN, LEAST = 1.0, 20.0
+WIDEST = 28.0
+"""Millimetres of the labels on one side; longer ones are cut, so that a column always has room for the axis."""
 
 
 def draw_critical_differences(comparisons: Sequence[Comparison], look: Look) -> Paper:
@@ -61,7 +63,7 @@ class _Diagram:
         if not self.look.labels or not standings:
             return 2.0
         widest = max(text_width(s.label, TEXT) for s in standings)
-        return min(widest + text_width("0.00", SMALL) + 2.7, self.look.width * 0.4)
+        return min(widest + text_width("0.00", SMALL) + 2.7, WIDEST)
 
     def draw(self, paper: Paper, top: float) -> None:
         """Everything, from ``top`` down."""

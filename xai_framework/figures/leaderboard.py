@@ -15,6 +15,9 @@ ROW = 3.8
 """Millimetres from one method to the next."""
 
 AXIS, GAP, MARGIN = 6.0, 4.0, 1.0
+WIDEST = 40.0
+"""Millimetres of the labels; longer ones are cut."""
+
 NARROWEST = 22.0
 """Millimetres of a panel in which an axis still has room for its numbers."""
 
@@ -25,7 +28,7 @@ def draw_leaderboard(comparisons: Sequence[Comparison], look: Look) -> Paper:
     A full dot is the best method of its panel or one not distinguishable from it.
     """
     labels = _ordered(comparisons)
-    beside = min(max(text_width(label, TEXT) for label in labels), look.width * 0.4) if look.labels else 0.0
+    beside = min(max(text_width(label, TEXT) for label in labels), WIDEST) if look.labels else 0.0
     left = MARGIN + beside + (1.5 if look.labels else 0.0)
     room = look.width - left - MARGIN
     if room < NARROWEST:
