@@ -428,6 +428,25 @@ def test_files_by_their_ending(run: Run, tmp_path: Path) -> None:
         made.save(tmp_path / "c.svg")
 
 
+def test_what_no_page_could_show_is_refused_before_it_is_drawn(tmp_path: Path) -> None:
+    ids = [f"image {i}" for i in range(300)]
+    run = stored_run(tmp_path, {"m": block_of(np.ones((300, 1, 1, 1)), ids)})
+    with pytest.raises(ConfigError, match="more than 32768 pixels a side; take fewer images"):
+        figure(run, images=300)
+    made = figure(run, images=4, width=80, methods=["m"])
+    assert not any("more than a page" in note for note in made.notes)
+    assert any("more than a page" in note for note in figure(run, images=4, width=160, methods=["m"]).notes)
+
+
+def test_a_place_that_cannot_be_written_is_told(run: Run, tmp_path: Path) -> None:
+    made = figure(run, images=1, methods=["gradcam"], width=60)
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder.png").mkdir()
+    for bad in (tmp_path / "file" / "a.png", tmp_path / "folder.png"):
+        with pytest.raises(StoreError, match=r"file|folder"):
+            made.save(bad)
+
+
 def test_the_dataset_is_that_of_the_wanted_images(tmp_path: Path) -> None:
     other = {**SHAPES, "seed": 1}
     ids = [f"shapes-2x96-s1-{i:06d}" for i in range(6)]

@@ -52,7 +52,7 @@ def changes_figure(
         names = _sides(changes, names)
         columns = [Title(""), Title("A", names[0]), Title("B", names[1]), Title("difference", DIFFERENCE)]
         paper = draw(Grid(places, titles, columns), how)
-    return PaperFigure(paper, how.dpi, "what changed most", notes)
+    return PaperFigure(paper, "what changed most", notes)
 
 
 def _row(pair: PairChanges, row: ChangedRow, registry: Registry) -> tuple[list[Place | None], str]:

@@ -25,7 +25,7 @@ WIDEST = 28.0
 def draw_critical_differences(comparisons: Sequence[Comparison], look: Look) -> Paper:
     """One diagram a comparison, below each other. The best method stands right; bars join what does not differ."""
     diagrams = [_Diagram(c, look) for c in comparisons]
-    paper = Paper(look.width, sum(d.height for d in diagrams) + MARGIN)
+    paper = Paper(look.width, sum(d.height for d in diagrams) + MARGIN, look.dpi)
     top = 0.0
     for diagram in diagrams:
         diagram.draw(paper, top)

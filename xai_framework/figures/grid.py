@@ -62,7 +62,7 @@ def draw(grid: Grid, look: Look) -> Paper:
     """The figure. Raises ConfigError where the pictures would be too small."""
     check_matplotlib()
     plan = _Plan(grid, look, _scales(grid, look.percentile))
-    paper = Paper(look.width, plan.height)
+    paper = Paper(look.width, plan.height, look.dpi)
     if look.labels:
         plan.titles(paper)
     for y, (row, height) in enumerate(zip(grid.places, plan.heights, strict=True)):

@@ -46,7 +46,7 @@ def draw_leaderboard(comparisons: Sequence[Comparison], look: Look) -> Paper:
     lines = math.ceil(len(comparisons) / across)
     foot = wrapped(_caption(comparisons), look.width - 2 * MARGIN, SMALL, 4) if look.labels else []
     block = head + height + AXIS
-    paper = Paper(look.width, MARGIN + lines * block + len(foot) * line_height(SMALL) + 1.0)
+    paper = Paper(look.width, MARGIN + lines * block + len(foot) * line_height(SMALL) + 1.0, look.dpi)
     for k, (c, said) in enumerate(zip(comparisons, heads, strict=True)):
         x, y = left + (k % across) * (width + GAP), MARGIN + (k // across) * block
         better = f"{'higher' if c.higher_is_better else 'lower'} is better"

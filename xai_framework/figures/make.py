@@ -74,7 +74,7 @@ def figure(
             paper, notes = _of_maps(opened, layout, how, registry or Registry(), place)
     if paper.height > TALLEST:
         notes.append(f"{paper.height:.0f} mm high, more than a page: take fewer images, or a smaller width")
-    return PaperFigure(paper, how.dpi, title, notes)
+    return PaperFigure(paper, title, notes)
 
 
 def _look(given: dict[str, Any]) -> Look:

@@ -24,6 +24,7 @@ TEXT, SMALL = 7.0, 6.0
 """Points of text; journals want no less than 6."""
 
 INK, FAINT, PALE = "#1c1c1e", "#6e6e76", "#f1f1f4"
+MOST_PIXELS = 1 << 15
 POINT = 25.4 / 72
 """Millimetres."""
 
@@ -70,12 +71,18 @@ def settings() -> Iterator[None]:
 
 
 class Paper:
-    """A figure of ``width`` x ``height`` mm. Everything is placed by its upper left corner."""
+    """A figure of ``width`` x ``height`` mm. Everything is placed by its upper left corner.
 
-    def __init__(self, width: float, height: float) -> None:
+    Raises ConfigError where ``dpi`` dots per inch make it too large to be drawn.
+    """
+
+    def __init__(self, width: float, height: float, dpi: int) -> None:
         from matplotlib.figure import Figure
 
-        self.width, self.height = width, height
+        if max(width, height) * dpi / 25.4 > MOST_PIXELS:
+            what = f"{width:.0f} x {height:.0f} mm at {dpi} dots per inch are more than {MOST_PIXELS} pixels a side"
+            raise ConfigError(what, where="figure", fix="take fewer images, methods or metrics, or fewer dots")
+        self.width, self.height, self.dpi = width, height, dpi
         self.figure: Any = Figure(figsize=(width / 25.4, height / 25.4), facecolor="white")
 
     def axes(self, x: float, y: float, width: float, height: float) -> Any:  # noqa: ANN401 - matplotlib's
@@ -131,8 +138,8 @@ class PaperFigure:
     ``notes`` say what a reader of the figure must know and cannot see in it.
     """
 
-    def __init__(self, paper: Paper, dpi: int, title: str, notes: Sequence[str] = ()) -> None:
-        self.figure, self.dpi, self.title, self.notes = paper.figure, dpi, title, list(notes)
+    def __init__(self, paper: Paper, title: str, notes: Sequence[str] = ()) -> None:
+        self.figure, self.dpi, self.title, self.notes = paper.figure, paper.dpi, title, list(notes)
         self.width, self.height = paper.width, paper.height
 
     def save(self, file: str | Path) -> list[Path]:
@@ -144,8 +151,7 @@ class PaperFigure:
         return [self._write(path, kind) for path, kind in outputs_of(Path(file))]
 
     def _write(self, path: Path, kind: str) -> Path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        check_writable(path.parent)
+        check_writable(path.parent)  # before the drawing, and it makes the folder
         write_atomic(path, self.rendered(kind))
         return path
 
