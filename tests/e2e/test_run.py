@@ -295,7 +295,11 @@ def test_explain_one_picture(folder: Path, capsys: pytest.CaptureFixture[str]) -
 @pytest.mark.parametrize(
     ("line", "found"),
     [
-        ("xai r", ["run"]),
+        ("xai r", ["run", "repair"]),
+        ("xai fig", ["figure"]),
+        ("xai figure --layout le", ["leaderboard"]),
+        ("xai compare --fi", ["--figure"]),
+        ("xai table --format pa", ["parquet"]),
         ("xai show me", ["method", "metric"]),
         ("xai show method sm", ["smoothgrad", "smoothgrad_squared"]),
         ("xai list back", ["backbones"]),

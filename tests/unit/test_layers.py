@@ -54,6 +54,7 @@ ALLOWED = {
     },
     "report": {"core", "registry", "statistics", "store"},
     "statistics": {"core", "store"},
+    "figures": {"core", "registry", "report", "statistics", "store"},
     "study": {
         *("core", "events", "executors", "identity", "manifest", "plan", "progress", "registry", "report", "spec"),
         *("stop", "store"),
@@ -61,7 +62,19 @@ ALLOWED = {
     "testing": {"core", "probe", "rng", "handout", "registry"},
     "api": {"core", "attempt", "engine", "registry", "space", "store", "report"},
     "cli": {
-        *("core", "events", "executors", "plan", "progress", "registry", "report", "spec", "statistics", "stop"),
+        *(
+            "core",
+            "events",
+            "executors",
+            "figures",
+            "plan",
+            "progress",
+            "registry",
+            "report",
+            "spec",
+            "statistics",
+            "stop",
+        ),
         *("store", "study"),
     },
 }
@@ -79,6 +92,7 @@ LIGHT = {
     "manifest",
     "plan",
     "report",
+    "figures",
     "study",
     "cli",
 }

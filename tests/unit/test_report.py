@@ -21,7 +21,7 @@ from xai_plugins.renderers.heatmap import Heatmap
 from xai_plugins.renderers.overlay import Overlay
 
 from xai_framework.core import ConfigError, Status
-from xai_framework.report.diagram import cliques, diagram_of
+from xai_framework.report.diagram import diagram_of
 from xai_framework.report.look import PageStyle
 from xai_framework.report.page import MOST_IN_ONE_FILE, write_page
 from xai_framework.report.rows import disagreement
@@ -362,15 +362,6 @@ def test_a_fine_mask_is_coarsened() -> None:
     assert (width, height) == (112, 112)
     assert sum(runs) == 112 * 112
     assert sum(runs[1::2]) / sum(runs) == pytest.approx(np.pi * 0.09, abs=0.01)
-
-
-def test_methods_are_joined_where_no_two_of_them_are_told_apart() -> None:
-    # Demšar's example in figure 1: ranks of four methods on 14 data sets, critical difference 1.25
-    ranks = [1.964, 2.000, 2.893, 3.143]
-    assert cliques(ranks, 1.25) == [(0, 3)]
-    assert cliques(ranks, 1.0) == [(0, 2), (2, 3)] or cliques(ranks, 1.0) == [(0, 2), (1, 2)]
-    assert cliques(ranks, 0.01) == []
-    assert cliques([1.0, 2.0, 3.0], 1.0) == [(0, 1), (1, 2)]
 
 
 def test_the_diagram_places_methods_by_their_rank() -> None:

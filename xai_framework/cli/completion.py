@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
+
+from xai_framework.cli.figure import LAYOUTS, SCALES
+
+_TAKE_RUNS = ("table", "figure", "compare", "status", "verify", "repair")
+_VALUES = {
+    ("figure", "--layout"): LAYOUTS,
+    ("figure", "--scale"): SCALES,
+    ("figure", "--width"): ("column", "full"),
+}
 
 _SCRIPTS = {
     "bash": """\
@@ -55,12 +65,38 @@ def candidates(line: str) -> list[str]:
     """What the last word of ``line`` may become."""
     words = line.split()
     last = "" if line.endswith(" ") else words.pop()
+    parsers = _commands()
     if len(words) == 1:
-        commands = ("run", "explain", "list", "show", "verify", "completion")
-        return [c for c in commands if c.startswith(last)]
-    if words[1] == "run" or (words[1] == "explain" and "=" in last):
+        return [c for c in parsers if c.startswith(last) and c != "complete"]
+    if words[1] in ("run", "plan") or (words[1] == "explain" and "=" in last):
         return _overrides(" ".join([*words[2:], last]))
+    if found := _of_parser(parsers.get(words[1]), words, last):
+        return found
     return [n for n in _names(words[1], words[2:]) if n.startswith(last)]
+
+
+def _commands() -> dict[str, argparse.ArgumentParser]:
+    """Every command with its parser, as the command line has them."""
+    from xai_framework.cli.main import parser
+
+    commands = next(a for a in parser()._actions if isinstance(a, argparse._SubParsersAction))
+    return dict(commands.choices)
+
+
+def _of_parser(parser: argparse.ArgumentParser | None, words: list[str], last: str) -> list[str]:
+    """Options, the values of one that has a few, and runs where a run is asked for; nothing where files are."""
+    if parser is None:
+        return []
+    if last.startswith("-"):
+        return sorted(name for name in parser._option_string_actions if name.startswith(last))
+    option = parser._option_string_actions.get(words[-1])
+    if option is not None and option.nargs != 0:
+        values = option.choices or _VALUES.get((words[1], words[-1]), ())
+        return [str(v) for v in values if str(v).startswith(last)]
+    if words[1] in _TAKE_RUNS:
+        runs = (str(p.parent) for p in sorted(Path("outputs/runs").glob("*/run.json")))
+        return [run for run in runs if run.startswith(last)]
+    return []
 
 
 def _names(command: str, before: list[str]) -> list[str]:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 import xai_framework
-from xai_framework.cli import catalogue, completion, explain, report, table, upkeep, verify
+from xai_framework.cli import catalogue, compare, completion, explain, figure, report, table, upkeep, verify
 from xai_framework.core.errors import XaiError
 
 
@@ -57,6 +57,8 @@ def parser() -> argparse.ArgumentParser:
     catalogue.add_parsers(commands)
     table.add_parser(commands)
     report.add_parser(commands)
+    figure.add_parser(commands)
+    compare.add_parser(commands)
     verify.add_parser(commands)
     upkeep.add_parsers(commands)
     completion.add_parsers(commands)

@@ -15,13 +15,15 @@ if TYPE_CHECKING:
     from xai_framework.statistics import Agreement, Comparison, Leaderboard, Stability
 
 Rows = list[tuple[str, ...]]
+FORMATS = ("text", "markdown", "csv", "latex", "parquet")
 
 
 def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse keeps its type private
     """Add ``table`` to the command line."""
     parser = subparsers.add_parser("table", help="a run's metrics: means with intervals, ranks, which methods differ")
     parser.add_argument("path", nargs="?", default="outputs", help="a run's folder (the latest run)")
-    parser.add_argument("--format", choices=("text", "markdown", "csv", "latex"), default="text", help="of the output")
+    parser.add_argument("--format", choices=FORMATS, default="text", help="of the output")
+    parser.add_argument("--output", metavar="FILE", help="write here instead of printing; needed for parquet")
     parser.add_argument("--metric", help="only this one")
     view = parser.add_mutually_exclusive_group()
     view.add_argument("--stability", action="store_true", help="would other images, fewer, or another seed rank alike?")
@@ -34,7 +36,7 @@ def table_command(args: argparse.Namespace) -> int:
     """Print the leaderboard, or one of the other views."""
     from xai_framework.cli.upkeep import run_folder
     from xai_framework.statistics import Leaderboard, leaderboard, stability
-    from xai_framework.store import open_run
+    from xai_framework.store import open_run, write_atomic
 
     board = leaderboard(open_run(run_folder(Path(args.path))))
     if args.metric is not None:
@@ -44,16 +46,48 @@ def table_command(args: argparse.Namespace) -> int:
                 f"no metric {args.metric!r} in this run", where="--metric", fix=did_you_mean(args.metric, names)
             )
         board = Leaderboard(tuple(c for c in board.comparisons if c.metric == args.metric))
-    if args.agreement:
-        _print_agreement(board.agreement(), args.format)
-    elif args.stability:
-        for comparison in board.comparisons:
-            _print_stability(stability(comparison, seed=args.seed), args.format)
-    elif args.format == "text":
-        _print(board)
-    else:
-        print({"markdown": board.markdown, "csv": board.csv, "latex": board.latex}[args.format](), end="")
+    if args.agreement or args.stability:
+        if args.output or args.format == "parquet":
+            raise ConfigError("is for the leaderboard alone", where="--output" if args.output else "--format parquet")
+        if args.agreement:
+            _print_agreement(board.agreement(), args.format)
+        else:
+            for comparison in board.comparisons:
+                _print_stability(stability(comparison, seed=args.seed), args.format)
+        return 0
+    if args.format == "parquet":
+        _write_parquet(board, args.output)
+        return 0
+    if args.format != "text":
+        text = {"markdown": board.markdown, "csv": board.csv, "latex": board.latex}[args.format]()
+        if args.output:
+            write_atomic(Path(args.output), text.encode())
+        else:
+            print(text, end="")
+        return 0
+    if args.output:
+        raise ConfigError(
+            "text is for the screen", where="--output", fix="add --format markdown, csv, latex or parquet"
+        )
+    _print(board)
     return 0
+
+
+def _write_parquet(board: Leaderboard, output: str | None) -> None:
+    """The same long table as CSV's, with numbers as numbers."""
+    from xai_framework.store import write_atomic
+
+    if not output:
+        raise ConfigError("parquet is no text", where="--format", fix="add --output FILE.parquet")
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        fix = 'pip install "xai-framework[parquet]", or --format csv'
+        raise ConfigError("the package pyarrow is not installed", where="--format parquet", fix=fix) from None
+    buffer = pyarrow.BufferOutputStream()
+    parquet.write_table(pyarrow.Table.from_pylist(list(board.rows())), buffer)
+    write_atomic(Path(output), buffer.getvalue().to_pybytes())
 
 
 def _print(board: Leaderboard) -> None:

@@ -6,21 +6,13 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from xai_framework.statistics import cliques
+
 _WIDTH, _EDGE, _TOP, _LINE = 760.0, 190.0, 44.0, 15.0
 """The axis runs from edge to edge below the bar of the critical difference; labels stand in lines beside it."""
 
 _FULL = 24
 """More methods than that would be no picture."""
-
-
-def cliques(ranks: Sequence[float], difference: float) -> list[tuple[int, int]]:
-    """Largest runs [first, last] of methods, in order of rank, of which no two are told apart; single ones left out."""
-    found: list[tuple[int, int]] = []
-    for first, rank in enumerate(ranks):
-        last = max(i for i, other in enumerate(ranks) if other - rank <= difference)
-        if last > first and (not found or last > found[-1][1]):
-            found.append((first, last))
-    return found
 
 
 def diagram_of(standings: Sequence[tuple[str, float]], difference: float) -> dict[str, Any] | None:

@@ -8,21 +8,17 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from xai_framework.core.dataset import Box, Dataset, Item
 from xai_framework.core.errors import XaiError
-from xai_framework.core.geometry import Geometry
 from xai_framework.core.renderer import Renderer
-from xai_framework.core.status import Status
 from xai_framework.registry import Registry
 from xai_framework.report.page import MOST_IN_ONE_FILE, Form, PageScale, PageStyle, write_page
+from xai_framework.report.photographs import Photographs, truth_of
 from xai_framework.report.recipe import recipe_of
 from xai_framework.report.view import CellView, ColumnView, MetricView, PictureView, StudyView
 from xai_framework.statistics import leaderboard
@@ -141,7 +137,7 @@ class _Source:
 
     places: Sequence[_Place]
     numbers: Mapping[str, int]
-    photographs: _Photographs
+    photographs: Photographs
 
 
 def _source(
@@ -166,7 +162,7 @@ def _source(
     ]
     count = min(len(file) for place in places for file in place.files.values())
     numbers = {image: i for i, image in enumerate(first.ids[:count])}
-    return _Source(places, numbers, _Photographs(first.facts.get("dataset"), registry))
+    return _Source(places, numbers, Photographs(first.facts.get("dataset"), registry))
 
 
 def _values(
@@ -183,11 +179,11 @@ def _values(
     return found
 
 
-def _picture(i: int, place: _Place, columns: int, metrics: Sequence[str], photographs: _Photographs) -> PictureView:
+def _picture(i: int, place: _Place, columns: int, metrics: Sequence[str], photographs: Photographs) -> PictureView:
     stored = {column: file.row(i) for column, file in place.files.items()}
     first = next(iter(stored.values()))
     image, missing, item = photographs.seen_by_model(i, first)
-    boxes, mask = _truth(item, first)
+    boxes, mask = truth_of(item, first)
     return PictureView(
         id=first.id,
         cells=[_cell(stored.get(column)) for column in range(columns)],
@@ -217,61 +213,6 @@ def _cell(row: StoredRow | None) -> CellView:
     if row is None:
         return CellView(None, None, "not asked for with this backbone and target")
     return CellView(None if np.isnan(row.attribution).all() else row.attribution, row.status, row.reason)
-
-
-def _truth(item: Item | None, row: StoredRow) -> tuple[list[Box], Any]:
-    """Boxes and united mask of the true objects, in the pixels the model saw."""
-    if item is None or not item.truth or not all(row.input_size):
-        return [], None
-    geometry = Geometry(row.image_size, row.input_size, row.view)
-    boxes = [geometry.box_to_input(r.box) for r in item.truth if r.box]
-    masks = [r.mask for r in item.truth if r.mask is not None]
-    united = geometry.mask_to_input(np.logical_or.reduce(masks)) if masks else None
-    return [b for b in boxes if b], united
-
-
-class _Photographs:
-    """The study's pictures, opened again from its dataset; each is kept while its rows are made."""
-
-    def __init__(self, config: Any, registry: Registry) -> None:  # noqa: ANN401 - as recorded
-        self._dataset: Dataset | None = None
-        self._why = ""
-        try:
-            dataset = registry.build("dataset", config, "dataset")
-            self._dataset = dataset if isinstance(dataset, Dataset) else None
-        except (XaiError, TypeError, ValueError) as error:
-            self._why = f"the dataset cannot be opened: {error}"
-        self._item = lru_cache(maxsize=2)(self._open)
-
-    def seen_by_model(self, i: int, row: StoredRow) -> tuple[Image.Image | None, str, Item | None]:
-        """(photograph as the model saw it, or why there is none, its item)."""
-        item, why = self._item(i)
-        if item is None:
-            return None, why, None
-        if item.id != row.id:
-            return None, f"the dataset now holds {item.id!r} in this place", None
-        if row.status == Status.failed and not all(row.input_size):
-            return None, row.reason, None
-        picture = item.image if isinstance(item.image, Image.Image) else _as_picture(np.asarray(item.image))
-        if picture is None:
-            return None, "not a photograph", item
-        return Geometry(row.image_size, row.input_size, row.view).picture_to_input(picture.convert("RGB")), "", item
-
-    def _open(self, i: int) -> tuple[Item | None, str]:
-        if self._dataset is None:
-            return None, self._why
-        try:
-            return self._dataset[i], ""
-        except (XaiError, IndexError) as error:
-            return None, str(error)
-
-
-def _as_picture(array: np.ndarray[Any, Any]) -> Image.Image | None:
-    array = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
-    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3):
-        return None
-    scaled = array if array.dtype == np.uint8 else (np.clip(np.nan_to_num(array), 0, 1) * 255).round().astype(np.uint8)
-    return Image.fromarray(np.ascontiguousarray(scaled)).convert("RGB")
 
 
 def write_report(

@@ -34,6 +34,15 @@ def mean_interval(values: Numbers, possible: Bounds = (-np.inf, np.inf)) -> Inte
     return Interval(float(values.mean()), low, high)
 
 
+def difference_interval(differences: Numbers) -> Interval:
+    """Of the mean of paired differences; those of 0 and 1 are no shares."""
+    differences = np.asarray(differences, np.float64)
+    if len(differences) < 2:
+        return _without_bounds(differences)
+    low, high = unskewed(differences[None])
+    return Interval(float(differences.mean()), float(low[0]), float(high[0]))
+
+
 def median_interval(values: Numbers) -> Interval:
     """Of the median: :func:`order_statistics`, which holds whatever the distribution."""
     values = np.asarray(values, np.float64)

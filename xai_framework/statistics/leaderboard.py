@@ -13,6 +13,7 @@ from xai_framework.core.errors import StoreError
 from xai_framework.statistics.agreement import Agreement, agreement
 from xai_framework.statistics.compare import Comparison, Standing, compared
 from xai_framework.statistics.intervals import Interval
+from xai_framework.statistics.notebook import html_of
 from xai_framework.statistics.stability import Place
 from xai_framework.store import Cost, Run, StoredValues
 
@@ -52,6 +53,10 @@ class Leaderboard:
         return "\n".join(
             _table(c, _markdown_row, head=_MARKDOWN_HEAD, title="## {}\n", foot="\n{}\n") for c in self.comparisons
         )
+
+    def _repr_html_(self) -> str:
+        """In a notebook."""
+        return html_of(self.comparisons)
 
     def latex(self) -> str:
         """Tables in booktabs style."""
