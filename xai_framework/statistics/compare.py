@@ -55,6 +55,12 @@ class Comparison:
     standings: tuple[Standing, ...]
     friedman: float
     critical_difference: float
+    dataset: str = ""
+
+    @property
+    def where(self) -> str:
+        """Backbone, target, and the dataset where a run has several."""
+        return ", ".join(part for part in (self.backbone, self.target, self.dataset) if part)
 
     @property
     def words(self) -> str:
@@ -78,6 +84,7 @@ def compared(
     metric: str,
     backbone: str = "",
     target: str = "",
+    dataset: str = "",
     higher_is_better: bool = True,
     seed: int = 0,
 ) -> Comparison:
@@ -117,6 +124,7 @@ def compared(
         standings=standings,
         friedman=friedman(common) if several else float("nan"),
         critical_difference=critical_difference(len(labels), int(both.sum())) if several else float("nan"),
+        dataset=dataset,
     )
 
 

@@ -30,15 +30,16 @@ def mean_interval(values: Numbers, seed: int = 0) -> Interval:
     if len(values) > 1 and np.isin(values, (0.0, 1.0)).all():
         found = stats.binomtest(int(values.sum()), len(values)).proportion_ci(LEVEL, method="wilson")
         return Interval(float(values.mean()), float(found.low), float(found.high))
-    return _bootstrap(values, np.mean, seed)
+    return bootstrap(values, np.mean, seed)
 
 
 def median_interval(values: Numbers, seed: int = 0) -> Interval:
     """Of the median, by the percentile bootstrap: a median has no smooth influence for BCa to correct by."""
-    return _bootstrap(values, np.median, seed, method="percentile")
+    return bootstrap(values, np.median, seed, method="percentile")
 
 
-def _bootstrap(values: Numbers, statistic: Callable[..., Numbers], seed: int, method: str = "BCa") -> Interval:
+def bootstrap(values: Numbers, statistic: Callable[..., Numbers], seed: int, method: str = "BCa") -> Interval:
+    """Of any statistic of a sample, by resampling it; ``method`` is scipy's."""
     from scipy import stats
 
     if len(values) == 0:
@@ -46,7 +47,7 @@ def _bootstrap(values: Numbers, statistic: Callable[..., Numbers], seed: int, me
     value = float(statistic(values))
     if len(values) == 1:
         return Interval(value, np.nan, np.nan)
-    if (values == values[0]).all():
+    if np.ptp(values) <= 1e-12 * np.abs(values).max():  # equal but for rounding: BCa would divide zero by zero
         return Interval(value, value, value)
     found = stats.bootstrap(
         (values,),

@@ -13,13 +13,14 @@ import numpy as np
 
 from xai_framework.core.errors import StoreError
 from xai_framework.statistics.compare import Comparison, Standing, compared
+from xai_framework.statistics.datasets import dataset_captions, dataset_key
 from xai_framework.statistics.intervals import Interval
 from xai_framework.statistics.ranks import rank_correlation
 from xai_framework.store import Run, StoredValues
 
 _COLUMNS = (
     *("metric", "better", "backbone", "target", "method", "rank", "mean", "mean_low", "mean_high"),
-    *("median", "median_low", "median_high", "common", "valid", "images", "worst_case", "p", "effect"),
+    *("median", "median_low", "median_high", "common", "valid", "images", "worst_case", "p", "effect", "dataset"),
 )
 
 
@@ -34,10 +35,9 @@ class Leaderboard:
         for c in self.comparisons:
             for s in c.standings:
                 better = "higher" if c.higher_is_better else "lower"
-                values = (c.metric, better, c.backbone, c.target, s.label, s.rank, *_bounds(s.mean), *_bounds(s.median))
-                yield dict(
-                    zip(_COLUMNS, (*values, c.common, s.valid, s.images, s.worst_case, s.p, s.effect), strict=True)
-                )
+                place = (c.metric, better, c.backbone, c.target, s.label, s.rank)
+                counts = (c.common, s.valid, s.images, s.worst_case, s.p, s.effect, c.dataset)
+                yield dict(zip(_COLUMNS, (*place, *_bounds(s.mean), *_bounds(s.median), *counts), strict=True))
 
     def csv(self) -> str:
         """The rows as CSV."""
@@ -66,7 +66,7 @@ class Leaderboard:
         found: dict[tuple[str, str], list[float]] = {}
         for a in self.comparisons:
             for b in self.comparisons:
-                if a.metric < b.metric and (a.backbone, a.target) == (b.backbone, b.target):
+                if a.metric < b.metric and a.where == b.where:
                     ranks = [{s.label: s.rank for s in c.standings} for c in (a, b)]
                     shared = sorted(ranks[0].keys() & ranks[1].keys())
                     tau = rank_correlation(*([r[label] for label in shared] for r in ranks))
@@ -88,15 +88,24 @@ def leaderboard(run: Run, seed: int = 0) -> Leaderboard:
             f["metric"],
             str(f.get("backbone", "")),
             str(f.get("target", "")),
-            repr(f.get("dataset")) + stored.path.name,
+            dataset_key(stored),
         )
         groups.setdefault(key, []).append(stored)
+    captions = dataset_captions(run.measures)
     comparisons = []
-    for (metric, backbone, target, _), found in groups.items():
+    for (metric, backbone, target, dataset), found in groups.items():
         values = {str(s.facts["label"]): s.numbers for s in found}
         better = found[0].higher_is_better
         comparisons.append(
-            compared(values, metric=metric, backbone=backbone, target=target, higher_is_better=better, seed=seed)
+            compared(
+                values,
+                metric=metric,
+                backbone=backbone,
+                target=target,
+                dataset=captions[dataset],
+                higher_is_better=better,
+                seed=seed,
+            )
         )
     return Leaderboard(tuple(comparisons))
 
@@ -117,8 +126,7 @@ _LATEX_HEAD = (
 
 def _table(c: Comparison, row: Callable[[Standing], str], *, head: str, title: str, foot: str) -> str:
     direction = "higher is better" if c.higher_is_better else "lower is better"
-    where = ", ".join(part for part in (c.backbone, c.target) if part)
-    said = f"{c.metric} ({direction}): {where}, {c.common} images with a value for every method"
+    said = f"{c.metric} ({direction}): {c.where}, {c.common} images with a value for every method"
     lines = [title.format(said), head, *map(row, c.standings), foot.format(c.words + _tests(c))]
     return "\n".join(lines)
 
@@ -159,4 +167,4 @@ def _number(value: float) -> str:
 
 def shown(comparisons: Sequence[Comparison]) -> str:
     """The words of all comparisons, one a line."""
-    return "\n".join(f"{c.metric} on {c.backbone}, {c.target}: {c.words}" for c in comparisons)
+    return "\n".join(f"{c.metric} on {c.where}: {c.words}" for c in comparisons)
