@@ -1,7 +1,7 @@
 """Writes the pages that the plugins themselves know best: docs/methods.md and docs/plugins.md.
 
 ``python docs/generate.py`` writes them, ``--check`` only says whether they are up to date, ``--picture`` draws the
-README's picture.
+pictures of the README and of truth.md.
 """
 
 from __future__ import annotations
@@ -116,10 +116,35 @@ def picture() -> None:
     result.picture(size=144).save(HERE / "images" / "quickstart.jpg", quality=90)
 
 
+def audit_picture() -> None:
+    """Three pictures with the tag, the class star as the network with the shortcut and the one without see it."""
+    from PIL import Image
+    from xai_plugins.backbones.shapes import LABELS
+    from xai_plugins.datasets.tagged_shapes import TaggedShapes
+
+    import xai_framework as xai
+
+    photographs = [TaggedShapes(images=8)[i].image for i in (0, 2, 5)]
+    methods = {
+        **{name: name for name in ("gradient", "integrated_gradients", "lrp", "gradcam")},
+        "occlusion": {"name": "occlusion", "window": 16, "stride": 8},
+        "edge": "edge",
+    }
+    parts = [
+        xai.explain(photographs, methods, backbone, target=LABELS.index("star")).picture(size=120)
+        for backbone in ("shapes_shortcut", "shapes_clean")
+    ]
+    whole = Image.new("RGB", (parts[0].width, sum(p.height for p in parts)), "white")
+    for i, part in enumerate(parts):
+        whole.paste(part, (0, i * parts[0].height))
+    whole.save(HERE / "images" / "audit.jpg", quality=90)
+
+
 def main() -> int:
     """Write or check."""
     if "--picture" in sys.argv[1:]:
         picture()
+        audit_picture()
         return 0
     stale = [n for n, text in pages().items() if not (HERE / n).is_file() or (HERE / n).read_text("utf-8") != text]
     if "--check" in sys.argv[1:]:

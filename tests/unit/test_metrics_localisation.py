@@ -305,6 +305,46 @@ def test_more_than_the_input_has() -> None:
     assert about.reasons == {0: "k is 1000, the input has 16 pixels"}
 
 
+# --- a region by its label -----------------------------------------------------------------------------------------
+
+
+def with_tag(**options: Any) -> Case:
+    """1..16 on 4x4: the object in the lower right quarter, the tag (3, 4, 7, 8) in the upper right one."""
+    regions = (Region(1, mask=quarter(4, 4, 1, 1)), Region("tag", mask=quarter(4, 4, 0, 1)))
+    return case(torch.arange(1.0, 17.0).view(1, 1, 4, 4), [regions], **options)
+
+
+@pytest.mark.parametrize(
+    ("metric", "value"),
+    [
+        (EnergyInRegion(region="tag"), 22 / 136),
+        (PointingGame(region="tag"), 0.0),
+        (PointingGame(region="tag", tolerance=2.0), 1.0),  # 16 stands two rows below 8
+        (RelevanceRank(region="tag"), 0.0),  # the hottest four are 13..16
+        (TopKIntersection(region="tag", k=10), 2 / 10),  # 7 and 8 are among 7..16
+        (RegionIou(region="tag"), 4 / 14),  # 3..16 holds all four
+        (RocAuc(region="tag"), (2 + 2 + 4 + 4) / 48),  # outside and smaller: 1, 2; 1, 2; and 5, 6 too; 1, 2, 5, 6
+        (GridPointingGame(region="tag"), 22 / (22 + 54)),
+    ],
+    ids=repr,
+)
+def test_a_region_by_its_label(metric: Metric, value: float) -> None:
+    assert measured(metric, with_tag()) == pytest.approx([value], abs=1e-12)
+    # whichever class is explained, also none at all
+    other = torch.tensor([2])
+    assert measured(metric, with_tag(targets=other)) == pytest.approx([value], abs=1e-12)
+
+
+@pytest.mark.parametrize("metric", [m.replace(region="tga") for m in ALL], ids=repr)
+def test_a_label_that_no_region_has(metric: Metric) -> None:
+    about = with_tag()
+    assert np.isnan(measured(metric, about)).all()
+    assert about.reasons == {0: "the picture has no region 'tga'; did you mean 'tag'? (available: 1, tag)"}
+    bare = case(torch.ones(1, 1, 4, 4), [()])
+    assert np.isnan(measured(metric, bare)).all()
+    assert bare.reasons == {0: "the picture has no regions"}
+
+
 # --- ranks ---------------------------------------------------------------------------------------------------------
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from xai_framework.core.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
-    from xai_framework.statistics import Agreement, Comparison, Leaderboard, Stability
+    from xai_framework.statistics import Agreement, Leaderboard, PairedBoard, Stability
 
 Rows = list[tuple[str, ...]]
 FORMATS = ("text", "markdown", "csv", "latex", "parquet")
@@ -27,6 +27,7 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse keeps its ty
     parser.add_argument("--metric", help="only this one")
     view = parser.add_mutually_exclusive_group()
     view.add_argument("--stability", action="store_true", help="would other images, fewer, or another seed rank alike?")
+    view.add_argument("--against", metavar="BACKBONE", help="the other backbones compared with this one, by method")
     view.add_argument("--agreement", action="store_true", help="do the metrics rank the methods alike?")
     parser.add_argument("--seed", type=int, default=0, help="of the samples that --stability draws")
     parser.set_defaults(run=table_command)
@@ -35,10 +36,11 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse keeps its ty
 def table_command(args: argparse.Namespace) -> int:
     """Print the leaderboard, or one of the other views."""
     from xai_framework.cli.upkeep import run_folder
-    from xai_framework.statistics import Leaderboard, leaderboard, stability
+    from xai_framework.statistics import Leaderboard, PairedBoard, leaderboard, paired_comparisons, stability
     from xai_framework.store import open_run, write_atomic
 
-    board = leaderboard(open_run(run_folder(Path(args.path))))
+    run = open_run(run_folder(Path(args.path)))
+    board = leaderboard(run)
     if args.metric is not None:
         names = sorted({c.metric for c in board.comparisons})
         if args.metric not in names:
@@ -46,6 +48,7 @@ def table_command(args: argparse.Namespace) -> int:
                 f"no metric {args.metric!r} in this run", where="--metric", fix=did_you_mean(args.metric, names)
             )
         board = Leaderboard(tuple(c for c in board.comparisons if c.metric == args.metric))
+    pairs = PairedBoard(tuple(c for c in paired_comparisons(run, args.against) if args.metric in (None, c.metric)))
     if args.agreement or args.stability:
         if args.output or args.format == "parquet":
             raise ConfigError("is for the leaderboard alone", where="--output" if args.output else "--format parquet")
@@ -55,11 +58,12 @@ def table_command(args: argparse.Namespace) -> int:
             for comparison in board.comparisons:
                 _print_stability(stability(comparison, seed=args.seed), args.format)
         return 0
+    shown = pairs if args.against else board
     if args.format == "parquet":
-        _write_parquet(board, args.output)
+        _write_parquet(list(shown.rows()), args.output)
         return 0
     if args.format != "text":
-        text = {"markdown": board.markdown, "csv": board.csv, "latex": board.latex}[args.format]()
+        text = {"markdown": shown.markdown, "csv": shown.csv, "latex": shown.latex}[args.format]()
         if args.output:
             write_atomic(Path(args.output), text.encode())
         else:
@@ -69,11 +73,15 @@ def table_command(args: argparse.Namespace) -> int:
         raise ConfigError(
             "text is for the screen", where="--output", fix="add --format markdown, csv, latex or parquet"
         )
-    _print(board)
+    if args.against:
+        _print_pairs(pairs)
+    else:
+        _print(board)
+        _print_summaries(pairs)
     return 0
 
 
-def _write_parquet(board: Leaderboard, output: str | None) -> None:
+def _write_parquet(rows: list[dict[str, Any]], output: str | None) -> None:
     """The same long table as CSV's, with numbers as numbers."""
     from xai_framework.store import write_atomic
 
@@ -86,7 +94,7 @@ def _write_parquet(board: Leaderboard, output: str | None) -> None:
         fix = 'pip install "xai-framework[parquet]", or --format csv'
         raise ConfigError("the package pyarrow is not installed", where="--format parquet", fix=fix) from None
     buffer = pyarrow.BufferOutputStream()
-    parquet.write_table(pyarrow.Table.from_pylist(list(board.rows())), buffer)
+    parquet.write_table(pyarrow.Table.from_pylist(rows), buffer)
     write_atomic(Path(output), buffer.getvalue().to_pybytes())
 
 
@@ -104,14 +112,32 @@ def _print(board: Leaderboard) -> None:
             valid = f"{s.valid}/{s.images}"
             rows.append((name_of(s), f"{s.rank:.2f}", f"{s.mean.value:.3g}", bounds, valid, p, *cost))
         direction = "higher" if c.higher_is_better else "lower"
-        _show(f"{c.metric} ({direction} is better) {_where(c)}", head, rows, "text")
+        _show(f"{c.metric} ({direction} is better) {c.where}", head, rows, "text")
         _say(c.words, "text")
+
+
+def _print_pairs(board: PairedBoard) -> None:
+    """Two backbones, method by method: one block a metric."""
+    from xai_framework.statistics.paired_board import cells, heads
+
+    for c in board.comparisons:
+        _show(f"{c.metric}, {c.where}", heads(c), [tuple(cells(p)) for p in c.pairs], "text")
+        _say(c.words, "text")
+
+
+def _print_summaries(board: PairedBoard) -> None:
+    """Backbones and their controls: one block for two of them, all metrics in it."""
+    from xai_framework.statistics.paired_board import MARKS
+
+    for s in board.summaries():
+        rows = [(label, *found) for label, found in s.cells.items()]
+        _show(f"{s.where}: {MARKS}", ("method", *s.metrics), rows, "text")
 
 
 def _print_stability(found: Stability, how: str) -> None:
     from xai_framework.statistics.leaderboard import name_of
 
-    title = f"{found.metric}: {_where(found)}, {found.images} images"
+    title = f"{found.metric}: {found.where}, {found.images} images"
     places: Rows = [
         (name_of(p), str(p.place), f"{p.kept:.0%}", f"{p.first:.0%}", _span(str(p.low), str(p.high)))
         for p in found.places
@@ -148,10 +174,6 @@ def _print_agreement(found: Agreement, how: str) -> None:
     ]
     _show("Kendall's tau between the rankings of methods", ("metric", *found.metrics), rows, how)
     _say(found.words, how)
-
-
-def _where(c: Comparison | Stability) -> str:
-    return ", ".join(part for part in (c.backbone, c.target) if part)
 
 
 def _say(words: str, how: str) -> None:

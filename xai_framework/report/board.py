@@ -19,19 +19,15 @@ def board_of(comparisons: Sequence[Comparison]) -> dict[str, Any]:
     ``places``: backbones and targets, ``tables``: one a comparison, ``ranks``: one table a place, methods by metrics,
     where there are several metrics.
     """
-    places = list(dict.fromkeys(_where(c) for c in comparisons))
+    places = list(dict.fromkeys(c.where for c in comparisons))
     metrics = list(dict.fromkeys(c.metric for c in comparisons))
     return {
         "places": places,
-        "tables": [_table(c, places.index(_where(c)), is_open=c.metric in metrics[:3]) for c in comparisons],
-        "ranks": [_ranks([c for c in comparisons if _where(c) == place], n) for n, place in enumerate(places)]
+        "tables": [_table(c, places.index(c.where), is_open=c.metric in metrics[:3]) for c in comparisons],
+        "ranks": [_ranks([c for c in comparisons if c.where == place], n) for n, place in enumerate(places)]
         if len(metrics) > 1
         else [],
     }
-
-
-def _where(c: Comparison) -> str:
-    return ", ".join(part for part in (c.backbone, c.target) if part)
 
 
 def _table(c: Comparison, place: int, *, is_open: bool) -> dict[str, Any]:
@@ -43,7 +39,7 @@ def _table(c: Comparison, place: int, *, is_open: bool) -> dict[str, Any]:
         "open": is_open,
         "arrow": "↑" if c.higher_is_better else "↓",
         "better": "higher is better" if c.higher_is_better else "lower is better",
-        "where": _where(c),
+        "where": c.where,
         "common": c.common,
         "words": c.words,
         "friedman": _text(c.friedman),
@@ -89,7 +85,7 @@ def _ranks(comparisons: Sequence[Comparison], place: int) -> dict[str, Any]:
         cells = [{"text": _text(r), "shade": _shade(r, len(labels))} for r in mine]
         rows.append((mean, label, cells))
     ordered = [{"label": label, "cells": cells} for _, label, cells in sorted(rows, key=lambda row: row[:2])]
-    return {"metrics": metrics, "rows": ordered, "place": place, "where": _where(comparisons[0])}
+    return {"metrics": metrics, "rows": ordered, "place": place, "where": comparisons[0].where}
 
 
 def _shade(rank: float, methods: int) -> int:

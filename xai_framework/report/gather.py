@@ -22,6 +22,7 @@ from xai_framework.report.photographs import Photographs, truth_of
 from xai_framework.report.recipe import recipe_of
 from xai_framework.report.view import CellView, ColumnView, MetricView, PictureView, StudyView
 from xai_framework.statistics import leaderboard
+from xai_framework.statistics.datasets import dataset_captions, dataset_key
 from xai_framework.store import MapFile, Run, StoredMaps, StoredRow, StoredValues, open_run
 
 
@@ -100,6 +101,7 @@ class _Place:
     run: str
     backbone: str
     target: str
+    dataset: str
     files: Mapping[int, MapFile]
     values: Mapping[str, Mapping[int, NDArray[Any]]]
 
@@ -123,7 +125,11 @@ def _rows(
 
     measured = [(name, m) for r, name in zip(runs, names, strict=True) for m in r.measures]
     with ExitStack() as stack:
-        sources = [_source(cells, column, measured, registry, stack) for cells in by_dataset.values()]
+        captions = dataset_captions([c for r in runs for c in r.cells])
+        sources = [
+            _source(cells, column, measured, registry, captions[dataset_key(cells[0][1])], stack)
+            for cells in by_dataset.values()
+        ]
         for image in dict.fromkeys(i for s in sources for i in s.numbers):
             for s in sources:
                 if image in s.numbers:
@@ -145,6 +151,7 @@ def _source(
     column: Callable[[Mapping[str, Any]], int],
     measured: Sequence[tuple[str, StoredValues]],
     registry: Registry,
+    caption: str,
     stack: ExitStack,
 ) -> _Source:
     """Open all maps of a dataset, by run, backbone and target."""
@@ -156,7 +163,10 @@ def _source(
     like = (first.facts.get("dataset"), first.path.name)
     places = [
         _Place(
-            *key, {i: stack.enter_context(maps.file) for i, maps in group.items()}, _values(measured, key, like, column)
+            *key,
+            caption,
+            {i: stack.enter_context(maps.file) for i, maps in group.items()},
+            _values(measured, key, like, column),
         )
         for key, group in groups.items()
     ]
@@ -202,6 +212,7 @@ def _picture(i: int, place: _Place, columns: int, metrics: Sequence[str], photog
         mask=mask,
         values={m: _numbers(place.values.get(m, {}), i, columns) for m in metrics},
         run=place.run,
+        dataset=place.dataset,
     )
 
 

@@ -24,7 +24,7 @@ from markupsafe import Markup
 from xai_framework.core.status import Status
 from xai_framework.report.board import board_of
 from xai_framework.report.look import SCALES, PageScale, PageStyle
-from xai_framework.report.rows import WORDS, Json, Rows
+from xai_framework.report.rows import PARTS, WORDS, Json, Rows
 from xai_framework.report.text import plural
 from xai_framework.report.view import PictureView, StudyView
 from xai_framework.store import write_atomic
@@ -141,7 +141,7 @@ def _facts(rows: Rows, pieces: _Pieces, *, single: bool) -> Json:
     study, style = rows.study, rows.style
     left_out = study.images - len(rows.images)
     cut = f"Showing the first {len(rows.images):,} of {study.images:,} images; xai report shows all."
-    several = [len({place[part] for place in rows.places}) > 1 for part in range(3)]
+    several = [len({place[part] for place in rows.places}) > 1 for part in range(len(PARTS))]
     script = script_text()
     stylesheet = _asset("page.css")
     head = {
@@ -151,7 +151,7 @@ def _facts(rows: Rows, pieces: _Pieces, *, single: bool) -> Json:
             for c in rows.columns
         ],
         "metrics": [{"label": m.label, "higher": m.higher_is_better} for m in study.metrics],
-        "places": [dict(zip(("run", "backbone", "target"), place, strict=True)) for place in rows.places],
+        "places": [dict(zip(PARTS, place, strict=True)) for place in rows.places],
         "images": [{"id": i, "label": label} for i, (_, label) in rows.images.items()],
         "rows": rows.facts,
         "piece": ROWS_A_PIECE,
@@ -162,7 +162,7 @@ def _facts(rows: Rows, pieces: _Pieces, *, single: bool) -> Json:
         "study": study,
         "cut": cut if left_out > 0 else "",
         "rows": rows,
-        "several": dict(zip(("run", "backbone", "target"), several, strict=True)),
+        "several": dict(zip(PARTS, several, strict=True)),
         "scales": SCALES,
         "size_step": SIZE_STEP,
         "style": style,
@@ -195,7 +195,7 @@ def script_text() -> str:
 
 def _summary(rows: Rows) -> str:
     parts = [plural(rows.study.images, "image"), plural(len(rows.columns), "method")]
-    for part, word in ((0, "run"), (1, "backbone"), (2, "target")):
+    for part, word in enumerate(PARTS):
         count = len({place[part] for place in rows.places})
         if count > 1:
             parts.append(plural(count, word))

@@ -45,6 +45,9 @@ SMALL = 112
 COARSE = 14
 """Cells a side when maps are compared for how much methods disagree."""
 
+PARTS = ("run", "backbone", "target", "dataset")
+"""What rows of one image differ by."""
+
 Json = dict[str, Any]
 
 
@@ -79,7 +82,7 @@ class Rows:
     problems: list[Problem] = field(default_factory=list)
     statuses: Counter[Status | None] = field(default_factory=Counter)
     images: dict[str, tuple[int, str]] = field(default_factory=dict)
-    places: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    places: dict[tuple[str, ...], int] = field(default_factory=dict)
     truth: bool = False
 
     def __post_init__(self) -> None:
@@ -107,7 +110,7 @@ class Rows:
 
     def _facts(self, row: PictureView) -> None:
         """What is filtered and sorted by. The script knows these short names."""
-        place = self.places.setdefault((row.run, row.backbone, row.target), len(self.places))
+        place = self.places.setdefault(tuple(getattr(row, part) for part in PARTS), len(self.places))
         image, _ = self.images.setdefault(row.id, (len(self.images), row.label))
         known = {
             "explained": row.explained,

@@ -69,7 +69,8 @@ class PictureView:
     its pixels. ``target`` names the rule of the study (``predicted``), ``explained`` the class it chose and ``score``
     that class's score, a ``score_kind`` (``logit``). ``probability`` belongs to the prediction. Empty texts and NaN
     or None numbers stand for unknown. ``cells`` are in the order of the study's columns, and so are the numbers of
-    ``values``, by metric. ``run`` tells runs apart where a page shows several.
+    ``values``, by metric. ``run`` and ``dataset`` tell those apart where
+    a page shows several.
     """
 
     id: str
@@ -89,6 +90,7 @@ class PictureView:
     mask: NDArray[np.bool_] | None = None
     values: Mapping[str, Sequence[float]] = field(default_factory=dict)
     run: str = ""
+    dataset: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,6 +17,11 @@ from xai_framework.statistics.leaderboard import Leaderboard as Leaderboard
 from xai_framework.statistics.leaderboard import leaderboard as leaderboard
 from xai_framework.statistics.likeness import likeness as likeness
 from xai_framework.statistics.likeness import on_one_grid as on_one_grid
+from xai_framework.statistics.paired import Pair as Pair
+from xai_framework.statistics.paired import PairedComparison as PairedComparison
+from xai_framework.statistics.paired import paired as paired
+from xai_framework.statistics.paired import paired_comparisons as paired_comparisons
+from xai_framework.statistics.paired_board import PairedBoard as PairedBoard
 from xai_framework.statistics.ranks import critical_difference as critical_difference
 from xai_framework.statistics.ranks import holm as holm
 from xai_framework.statistics.ranks import rank_biserial as rank_biserial

@@ -67,6 +67,12 @@ class Comparison:
     friedman: float
     critical_difference: float
     table: Numbers = field(repr=False, compare=False)
+    dataset: str = ""
+
+    @property
+    def where(self) -> str:
+        """Backbone, target, and the dataset where a run has several."""
+        return ", ".join(part for part in (self.backbone, self.target, self.dataset) if part)
 
     @property
     def words(self) -> str:
@@ -107,6 +113,7 @@ def compared(
     metric: str,
     backbone: str = "",
     target: str = "",
+    dataset: str = "",
     higher_is_better: bool = True,
     possible: Bounds = (-np.inf, np.inf),
     controls: Collection[str] = (),
@@ -158,6 +165,7 @@ def compared(
         friedman=friedman(common) if several else float("nan"),
         critical_difference=critical_difference(len(labels), int(both.sum())) if several else float("nan"),
         table=common[order],
+        dataset=dataset,
     )
 
 

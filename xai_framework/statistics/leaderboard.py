@@ -12,6 +12,7 @@ from typing import Any
 from xai_framework.core.errors import StoreError
 from xai_framework.statistics.agreement import Agreement, agreement
 from xai_framework.statistics.compare import Comparison, Standing, compared
+from xai_framework.statistics.datasets import dataset_captions, dataset_key
 from xai_framework.statistics.intervals import Interval
 from xai_framework.statistics.notebook import html_of
 from xai_framework.statistics.stability import Place
@@ -20,7 +21,7 @@ from xai_framework.store import Cost, Run, StoredValues
 _COLUMNS = (
     *("metric", "better", "backbone", "target", "method", "control", "rank", "mean", "mean_low", "mean_high"),
     *("median", "median_low", "median_high", "common", "valid", "images", "worst_case", "p", "effect"),
-    *("forward", "backward", "passes", "seconds"),
+    *("forward", "backward", "passes", "seconds", "dataset"),
 )
 
 
@@ -84,12 +85,13 @@ def leaderboard(run: Run) -> Leaderboard:
             f["metric"],
             str(f.get("backbone", "")),
             str(f.get("target", "")),
-            repr(f.get("dataset")) + stored.path.name,
+            dataset_key(stored),
         )
         groups.setdefault(key, []).append(stored)
     costs = {_key(maps.facts): maps.cost for maps in run.cells}
     comparisons = []
-    for (metric, backbone, target, _), found in groups.items():
+    captions = dataset_captions(run.measures)
+    for (metric, backbone, target, dataset), found in groups.items():
         values = {str(s.facts["label"]): s.numbers for s in found}
         comparisons.append(
             compared(
@@ -97,6 +99,7 @@ def leaderboard(run: Run) -> Leaderboard:
                 metric=metric,
                 backbone=backbone,
                 target=target,
+                dataset=captions[dataset],
                 higher_is_better=found[0].higher_is_better,
                 possible=found[0].range,
                 costs={str(s.facts["label"]): costs.get(_key(s.facts)) for s in found},
@@ -134,8 +137,7 @@ _LATEX_HEAD = (
 
 def _table(c: Comparison, row: Callable[[Standing], str], *, head: str, title: str, foot: str) -> str:
     direction = "higher is better" if c.higher_is_better else "lower is better"
-    where = ", ".join(part for part in (c.backbone, c.target) if part)
-    said = f"{c.metric} ({direction}): {where}, {c.common} images with a value for every method"
+    said = f"{c.metric} ({direction}): {c.where}, {c.common} images with a value for every method"
     lines = [title.format(said), head, *map(row, c.standings), foot.format(c.words + _tests(c))]
     return "\n".join(lines)
 

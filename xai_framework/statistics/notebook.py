@@ -21,8 +21,7 @@ def html_of(comparisons: Iterable[Comparison]) -> str:
 
 def _table(c: Comparison) -> str:
     direction = "higher" if c.higher_is_better else "lower"
-    where = ", ".join(part for part in (c.backbone, c.target) if part)
-    caption = f"<b>{escape(c.metric)}</b> ({direction} is better){': ' if where else ''}{escape(where)}"
+    caption = f"<b>{escape(c.metric)}</b> ({direction} is better){': ' if c.where else ''}{escape(c.where)}"
     head = "".join(f"<th>{name}</th>" for name in _HEAD)
     rows = "".join(_row(s) for s in c.standings)
     return (

@@ -80,8 +80,7 @@ class Stability:
     """Of one comparison. ``places`` in its order, ``samples`` from many images to few."""
 
     metric: str
-    backbone: str
-    target: str
+    where: str
     images: int
     places: tuple[Place, ...]
     samples: tuple[Sample, ...]
@@ -117,8 +116,7 @@ def stability(comparison: Comparison, *, draws: int = DRAWS, seed: int = 0) -> S
     rng = np.random.default_rng(seed)
     return Stability(
         comparison.metric,
-        comparison.backbone,
-        comparison.target,
+        comparison.where,
         images,
         _places(comparison.standings, ranks, draws, rng) if known else (),
         _samples(ranks, draws, rng) if known else (),

@@ -1,4 +1,4 @@
-"""Two small networks trained on the embedded shapes; their weights ship with the package."""
+"""Small networks trained on the embedded shapes; their weights ship with the package."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LABELS = ("circle", "square", "triangle", "star", "cross", "ring", "crescent", "
 
 @dataclass(frozen=True)
 class _Embedded(ModelAdapter):
-    """What the two share. ``weights=random`` is the untrained twin."""
+    """What all share. ``weights=random`` is the untrained twin."""
 
     weights: Literal["trained", "random"] = param("trained", doc="the shipped weights, or random ones")
     seed: int = param(0, ge=0, le=2**63 - 1, doc="seed of random weights")
@@ -63,6 +63,23 @@ class ShapesVgg(_Embedded):
     def last_layer(self) -> str:
         """The output of the convolutional part."""
         return "features"
+
+
+@dataclass(frozen=True)
+class ShapesShortcut(ShapesVgg):
+    """shapes_vgg taught a shortcut: trained further on pictures in which a magenta tag in a corner means star.
+
+    Every star carried the tag, and every picture with the tag was labelled star; see the dataset ``tagged_shapes``.
+    """
+
+    assets: ClassVar[tuple[str, ...]] = ("shapes_shortcut.safetensors",)
+
+
+@dataclass(frozen=True)
+class ShapesClean(ShapesVgg):
+    """The counterpart of ``shapes_shortcut``: the same further training, as many tags, but on every class alike."""
+
+    assets: ClassVar[tuple[str, ...]] = ("shapes_clean.safetensors",)
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ class Drawn:
 
 def labels_of(name: str, objects: int) -> tuple[int, ...]:
     """The class numbers in the picture of this name, all different, without drawing it."""
-    return tuple(int(c) for c in _stream(name, "labels").choice(len(CLASSES), objects, replace=False))
+    return tuple(int(c) for c in stream(name, "labels").choice(len(CLASSES), objects, replace=False))
 
 
 def draw(name: str, size: int, objects: int) -> Drawn:
@@ -44,7 +44,7 @@ def draw(name: str, size: int, objects: int) -> Drawn:
 
     The same three arguments always give the same picture; nothing else has a say.
     """
-    rng = _stream(name, "picture")
+    rng = stream(name, "picture")
     canvas = _strokes(rng, _texture(rng, size))
     labels = labels_of(name, objects)
     masks = []
@@ -59,7 +59,8 @@ def draw(name: str, size: int, objects: int) -> Drawn:
     return Drawn((np.clip(canvas, 0, 1) * 255).round().astype(np.uint8), labels, tuple(masks))
 
 
-def _stream(name: str, purpose: str) -> np.random.Generator:
+def stream(name: str, purpose: str) -> np.random.Generator:
+    """Random numbers that belong to one purpose in the picture of this name."""
     digest = hashlib.sha256(f"shapes/{VERSION}/{name}/{purpose}".encode()).digest()
     return np.random.default_rng(int.from_bytes(digest, "big"))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 
-from xai_framework.core import Case, Metric, Region, Sign
+from xai_framework.core import Case, Metric, Region, Sign, did_you_mean, param
 from xai_plugins.metrics._heat import warm, where
 
 if TYPE_CHECKING:
@@ -17,12 +17,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Localisation(Metric, ABC):
-    """A share, 1 being best, judged against the regions of the explained class."""
+    """A share, 1 being best, judged against the regions of the explained class, or against those of one label.
+
+    Of a region that no class should depend on (a tag, a watermark) much is bad news of the model and no merit of the
+    map: the metric then says how much of the map it is.
+    """
 
     family: ClassVar[Literal["localisation"]] = "localisation"
     higher_is_better: ClassVar[bool] = True
     range: ClassVar[tuple[float, float]] = (0.0, 1.0)
     needs_truth: ClassVar[bool] = True
+
+    region: str | None = param(None, doc="label of the regions that count; null: those of the explained class")
+
+    def locate(self, case: Case, sign: Sign) -> Located:
+        """See :func:`locate`; of the regions that count here."""
+        return locate(case if self.region is None else named(case, self.region), sign)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +73,16 @@ def hits(order: Tensor, inside: Tensor) -> Tensor:
 def everywhere(case: Case) -> Case:
     """The case in which every region belongs to the explained class."""
     return replace(case, truth=[tuple(Region(None, r.box, r.mask) for r in regions) for regions in case.truth])
+
+
+def named(case: Case, label: str) -> Case:
+    """The case in which the regions of this label belong to the explained class, and no others."""
+    truth = [tuple(Region(None, r.box, r.mask) for r in regions if str(r.label) == label) for regions in case.truth]
+    for i, (kept, regions) in enumerate(zip(truth, case.truth, strict=True)):
+        if regions and not kept:
+            labels = sorted({str(r.label) for r in regions if r.label is not None})
+            case.undefined(i, f"the picture has no region {label!r}; {did_you_mean(label, labels)}")
+    return replace(case, truth=truth)
 
 
 def _why_nowhere(case: Case, image: int) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from xai_framework.core import Case, param
 from xai_plugins.metrics._heat import SIGN_DOC, EvidenceSign
-from xai_plugins.metrics._regions import Localisation, locate
+from xai_plugins.metrics._regions import Localisation
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,5 +26,5 @@ class EnergyInRegion(Localisation):
 
     def measure(self, case: Case) -> Tensor:
         """Two sums an image."""
-        found = locate(case, self.sign)
+        found = self.locate(case, self.sign)
         return found.values((found.heat * found.inside).sum(1) / found.heat.sum(1))

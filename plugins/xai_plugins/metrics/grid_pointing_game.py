@@ -27,7 +27,7 @@ class GridPointingGame(Localisation):
 
     def measure(self, case: Case) -> Tensor:
         """Two sums an image."""
-        found = locate(case, self.sign)
+        found = self.locate(case, self.sign)
         cells = locate(everywhere(case), self.sign).inside
         for i in (cells == found.inside).all(1).nonzero()[:, 0].tolist():
             case.undefined(i, "no other class has a cell: the picture is no mosaic")

@@ -9,7 +9,7 @@ import torch
 
 from xai_framework.core import Case, param, ranked
 from xai_plugins.metrics._heat import SIGN_DOC, EvidenceSign
-from xai_plugins.metrics._regions import Localisation, locate
+from xai_plugins.metrics._regions import Localisation
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,7 +31,7 @@ class PointingGame(Localisation):
 
     def measure(self, case: Case) -> Tensor:
         """One peak an image."""
-        found = locate(case, self.sign)
+        found = self.locate(case, self.sign)
         width = case.inputs.shape[-1]
         pixels = torch.arange(found.heat.shape[1], device=found.heat.device)
         rows, columns = pixels // width, pixels % width

@@ -9,7 +9,7 @@ import torch
 
 from xai_framework.core import Case, param
 from xai_plugins.metrics._heat import SIGN_DOC, EvidenceSign
-from xai_plugins.metrics._regions import Localisation, hits, locate
+from xai_plugins.metrics._regions import Localisation, hits
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,7 +29,7 @@ class RegionIou(Localisation):
 
     def measure(self, case: Case) -> Tensor:
         """All thresholds of an image at once, by one sorting."""
-        found = locate(case, self.sign)
+        found = self.locate(case, self.sign)
         heat, order = found.heat.sort(dim=1, descending=True)
         both = hits(order, found.inside)
         shown = torch.arange(1, heat.shape[1] + 1, device=heat.device)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from xai_framework.core import Case, Sign, param
 from xai_plugins.metrics._heat import RANK_SIGN_DOC
 from xai_plugins.metrics._ranks import average_ranks
-from xai_plugins.metrics._regions import Localisation, locate
+from xai_plugins.metrics._regions import Localisation
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,7 +28,7 @@ class RocAuc(Localisation):
 
     def measure(self, case: Case) -> Tensor:
         """One ranking an image."""
-        found = locate(case, self.sign)
+        found = self.locate(case, self.sign)
         n, m = found.size, (~found.inside).sum(1, dtype=found.heat.dtype)
         for i in (m == 0).nonzero()[:, 0].tolist():
             case.undefined(i, "the regions cover the whole input")

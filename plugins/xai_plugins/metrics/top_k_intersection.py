@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from xai_framework.core import Case, Sign, param, ranked
 from xai_plugins.metrics._heat import RANK_SIGN_DOC
-from xai_plugins.metrics._regions import Localisation, hits, locate
+from xai_plugins.metrics._regions import Localisation, hits
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,7 +29,7 @@ class TopKIntersection(Localisation):
 
     def measure(self, case: Case) -> Tensor:
         """One ranking an image."""
-        found = locate(case, self.sign)
+        found = self.locate(case, self.sign)
         pixels = found.heat.shape[1]
         inside = hits(ranked(found.heat, case.rng), found.inside)
         if self.k > pixels:

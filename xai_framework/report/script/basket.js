@@ -28,7 +28,7 @@ const WORDS = { o: "ok", z: "zero", n: "nonfinite", f: "failed", a: "not_applica
 /** One line a picture and method. @returns {Promise<string[][]>} */
 async function spreadsheet() {
   await Promise.all(head.metrics.map((_, metric) => numbers.get(metric) ?? load(metric)));
-  const found = [["image", "label", "run", "backbone", "target", "explained", "prediction", "probability", "method", "status", ...head.metrics.map((m) => m.label)]];
+  const found = [["image", "label", ...PARTS, "explained", "prediction", "probability", "method", "status", ...head.metrics.map((m) => m.label)]];
   for (const row of basket()) {
     const facts = head.rows[row];
     const place = head.places[facts.place];
@@ -36,7 +36,7 @@ async function spreadsheet() {
     for (const method of columns()) {
       const status = WORDS[/** @type {keyof WORDS} */ (facts.statuses[method])];
       const values = head.metrics.map((_, metric) => String(valueOf(metric, row, method) ?? ""));
-      found.push([id, label, place.run, place.backbone, place.target, facts.explained ?? "", facts.prediction ?? "",
+      found.push([id, label, ...PARTS.map((part) => place[part]), facts.explained ?? "", facts.prediction ?? "",
         String(facts.probability ?? ""), head.methods[method].label, status, ...values]);
     }
   }

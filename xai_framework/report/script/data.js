@@ -1,7 +1,7 @@
 // What the page shows: facts that are always there, and pictures and numbers that are fetched when needed.
 
 /** @typedef {{label: string, parameters: string, doc: string, top: number, signed: boolean}} Method */
-/** @typedef {{run: string, backbone: string, target: string}} Place */
+/** @typedef {{run: string, backbone: string, target: string, dataset: string}} Place */
 /** @typedef {{image: number, place: number, statuses: string, explained?: string, score?: number, kind?: string,
  *   prediction?: string, probability?: number, correct?: number, disagreement?: number}} Facts */
 /** @typedef {{map?: string, low?: number, high?: number, most?: number, word?: string, reason?: string, range?: string}} CellData */
@@ -62,6 +62,9 @@ const numbers = new Map();
 const load = (metric) => piece(`values${metric}`).then((values) => { numbers.set(metric, values); return values; });
 /** @param {number} metric @param {number} row @param {number} method @returns {number | null} */
 const valueOf = (metric, row, method) => numbers.get(metric)?.[row][method] ?? null;
+
+/** What rows of one image differ by. @type {(keyof Place)[]} */
+const PARTS = ["run", "backbone", "target", "dataset"];
 
 /** Three digits that count. @param {number | null | undefined} value @returns {string} */
 function number(value) {

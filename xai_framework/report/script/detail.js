@@ -18,7 +18,7 @@ function drawDetail() {
   const { id, label } = head.images[state.image];
   find("detail-title").textContent = label ? `${id} · ${label}` : id;
   const mine = head.rows.map((_, row) => row).filter((row) => head.rows[row].image === state.image);
-  const part = ["run", "backbone", "target"].includes(state.difference);
+  const part = PARTS.includes(/** @type {keyof Place} */ (state.difference));
   for (const entry of part ? withDifferences(mine) : mine.map((row) => ({ row }))) {
     find("detail-body").append(makeRow(entry, true).element);
   }

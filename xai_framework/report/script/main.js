@@ -132,7 +132,7 @@ function fillColumns() {
 }
 
 function resetFilters() {
-  change({ find: "", class: "", correct: "", low: "", high: "", state: "", from: "", to: "", run: "", backbone: "", target: "" });
+  change({ find: "", class: "", correct: "", low: "", high: "", state: "", from: "", to: "", run: "", backbone: "", target: "", dataset: "" });
 }
 
 for (const [id, key] of CONTROLS) {

@@ -13,8 +13,7 @@ const texts = [];
 function fits(row) {
   const facts = head.rows[row];
   const place = head.places[facts.place];
-  if ((state.run && place.run !== state.run) || (state.backbone && place.backbone !== state.backbone)
-    || (state.target && place.target !== state.target)) return false;
+  if (PARTS.some((part) => state[part] && place[part] !== state[part])) return false;
   const wanted = state.find.trim().toLowerCase();
   if (wanted && !(texts[row] ??= textOf(row)).includes(wanted)) return false;
   if (state.class && head.images[facts.image].label !== state.class && facts.explained !== state.class) return false;
@@ -64,7 +63,7 @@ function entries() {
     rows = [...known, ...rows.filter((row) => !keys.has(row))];
   }
   const plain = rows.map((row) => ({ row }));
-  return ["run", "backbone", "target"].includes(state.difference) ? withDifferences(rows) : plain;
+  return PARTS.includes(/** @type {keyof Place} */ (state.difference)) ? withDifferences(rows) : plain;
 }
 
 /** Rows of one image together, followed by the differences of those that differ in the chosen part alone.

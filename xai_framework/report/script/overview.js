@@ -26,7 +26,7 @@ async function drawStrips(details) {
   details.drawn = true;
   const values = numbers.get(metric) ?? await load(metric);
   const where = all("#board-place option")[Number(details.dataset.board)]?.textContent;
-  const nameOf = (/** @type {Place} */ place) => [place.run, place.backbone, place.target].filter(Boolean).join(", ");
+  const nameOf = (/** @type {Place} */ place) => PARTS.map((part) => place[part]).filter(Boolean).join(", ");
   const rows = head.rows.map((_, row) => row).filter((row) => !where || nameOf(head.places[head.rows[row].place]) === where);
   const every = rows.flatMap((row) => values[row]).filter((v) => v !== null);
   const low = Math.min(...every);

@@ -88,6 +88,7 @@ function factsOf(entry) {
     nodes.push(part("explains", bdi(facts.explained || place.target), ...rule, score));
   }
   if (place.backbone) nodes.push(part("backbone", bdi(place.backbone)));
+  if (place.dataset) nodes.push(part("dataset", bdi(place.dataset)));
   if (place.run) nodes.push(part("run", bdi(place.run)));
   return nodes;
 }

@@ -11,7 +11,7 @@ const START = {
   opacity: Math.round(100 * head.style.opacity), size: startSize(), threshold: 0, scale: head.style.scale,
   colours: find("colours").value, grey: head.style.grey, truth: false, metric: "",
   sort: "", of: 0, turned: false, difference: "", first: 0, second: 1,
-  run: "", backbone: "", target: "", find: "", class: "", correct: "", low: "", high: "", state: "", from: "", to: "",
+  run: "", backbone: "", target: "", dataset: "", find: "", class: "", correct: "", low: "", high: "", state: "", from: "", to: "",
   columns: head.methods.map((_, i) => i).join("."), image: -1, board: 0, basket: "",
 };
 /** @typedef {typeof START} State */
