@@ -168,4 +168,4 @@ def _show_text(title: str, head: Sequence[str], rows: Rows) -> None:
     for row in rows:
         table.add_row(*map(Text, row))
     # columns that wrap cannot be read: rather lines that are too long
-    Console(width=max(console.width, console.measure(table).maximum)).print(table)
+    Console(width=max(console.width, Console(width=10_000).measure(table).maximum)).print(table)
