@@ -209,6 +209,15 @@ class NeverExplains(Good):
     explains: ClassVar[bool] = True
 
 
+class ForgetsHowOften(Good):
+    explains: ClassVar[bool] = True
+
+    def measure(self, case):
+        for _ in range(5):
+            case.explain(case.probe, case.inputs, case.targets)
+        return good(case)
+
+
 class ForgetsItsPasses(Good):
     def measure(self, case):
         for k in range(5):
@@ -271,6 +280,7 @@ BROKEN = [
     (NeedsNoTruth, "gives numbers without regions"),
     (ForgetsToSayThatItExplains, "say explains"),
     (NeverExplains, "never runs the method"),
+    (ForgetsHowOften, "runs the method 5 times, explanations says 1"),
     (ForgetsItsPasses, "makes 5 forward passes an image, needs announces 0"),
     (ForgetsItsBackwards, "makes 5 backward passes an image, needs announces 0"),
     (AnnouncesTooMany, "makes 0 forward passes an image, needs announces 500"),

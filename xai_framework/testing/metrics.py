@@ -26,6 +26,10 @@ _SLACK = 2.0
 """Passes an image, beyond a half more or less, by which what is announced may miss what is made."""
 
 
+_FACTOR = 4
+"""By which the announced number of explanations may miss: of what a network is like, only its input is known then."""
+
+
 def check_metric(
     metric: Metric | type[Metric], models: Iterable[ModelAdapter] | None = None, *, paper: bool = True
 ) -> None:
@@ -178,6 +182,11 @@ def says_whether_it_explains(bench: MetricBench) -> None:
     explained = bench.run().explained
     hold(bench.metric.explains or not explained, "runs the method again; say explains: ClassVar[bool] = True")
     hold(bool(explained) or not bench.metric.explains, "says explains, but never runs the method")
+    said = bench.metric.explanations(bench.bench.shape)
+    hold(
+        explained <= _FACTOR * said and said <= _FACTOR * explained,
+        f"runs the method {explained} times, explanations says {said}",
+    )
 
 
 def announces_its_passes(bench: MetricBench) -> None:
