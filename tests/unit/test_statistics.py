@@ -223,5 +223,6 @@ def test_a_method_without_any_value_keeps_no_other_from_being_compared() -> None
     assert (last.valid, last.images, last.control, last.distinguishable) == (0, 20, True, False)
     assert all(math.isnan(v) for v in (last.rank, last.mean.value, last.mean.low, last.worst_case, last.p))
     assert found.words == f"{without.words}; cam and centre have no value"
-    assert "| centre (control) |" in Leaderboard((found,)).markdown()
+    assert "| centre (control) | - | - | - | 0/20 |" in Leaderboard((found,)).markdown()
+    assert "nan" not in Leaderboard((found,)).latex()
     assert [p.label for p in stability(found).places] == ["a", "b"]
