@@ -155,6 +155,34 @@ class Judged(Explainer):
 
 
 @dataclass(frozen=True, eq=False)
+class _Planned(Explainer):
+    """What running a metric takes, for estimates: its own questions, and those of the method that it runs again."""
+
+    judged: Judged
+
+    def __post_init__(self) -> None:
+        """An object, not a config value."""
+
+    def needs(self, about: Shape) -> tuple[Ask, ...]:
+        """The method's are asked of other inputs each time, so nobody shares them."""
+        times = self.judged.metric.explanations(about)
+        again = self.judged.method.needs(about) if times else ()
+        return (
+            *self.judged.needs(about),
+            *(replace(a, of="again", passes=a.passes * times, backwards=a.backwards * times) for a in again),
+        )
+
+    def explain(self, probe: Probe, inputs: Tensor, targets: Tensor, rng: Rng) -> Tensor:
+        """The metric's."""
+        return self.judged.explain(probe, inputs, targets, rng)
+
+
+def planned(method: Explainer) -> Explainer:
+    """The same method with everything it will take; not its needs, which say what passes may be shared."""
+    return _Planned(method) if isinstance(method, Judged) else method
+
+
+@dataclass(frozen=True, eq=False)
 class Values:
     """Stores what a :class:`Judged` gives: a NaN has its reason, and a zero is a number as good as any."""
 

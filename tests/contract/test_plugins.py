@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from xai_framework.core import About, Explainer, ModelAdapter, Renderer, Target
+from xai_framework.core import About, Explainer, Metric, ModelAdapter, Renderer, Target
 from xai_framework.probe import SharedProbe
 from xai_framework.registry import KINDS, Registry
-from xai_framework.testing import TinyAdapter, check_adapter, check_explainer, check_renderer
+from xai_framework.testing import TinyAdapter, check_adapter, check_explainer, check_metric, check_renderer
 from xai_framework.testing.documented import check_documented
 
 REGISTRY = Registry()
@@ -46,6 +46,16 @@ def test_method_on_the_embedded_backbones(method: str, backbone: str) -> None:
             check_explainer(REGISTRY.load("method", method), [adapter])  # type: ignore[arg-type]
         return
     check_explainer(REGISTRY.load("method", method).example().replace(**LARGER.get(method, {})), [adapter])  # type: ignore[arg-type]
+
+
+SMALLER = {"top_k_intersection": {"k": 20}}  # parameters that fit the kit's small pictures
+
+
+@pytest.mark.parametrize("name", REGISTRY.names("metric"))
+def test_metric(name: str) -> None:
+    cls = REGISTRY.load("metric", name)
+    assert issubclass(cls, Metric)
+    check_metric(cls.example().replace(**SMALLER.get(name, {})))
 
 
 @pytest.mark.parametrize("name", REGISTRY.names("renderer"))

@@ -9,6 +9,7 @@ import torch
 
 from xai_framework.attempt import Task
 from xai_framework.cli.run import composed_jobs
+from xai_framework.core import Explainer, Shape
 from xai_framework.engine import Engine
 from xai_framework.estimate import passes
 from xai_framework.executors.runner import engine_of, tasks_of
@@ -60,3 +61,23 @@ def test_passes_are_those_that_are_made(words: list[str]) -> None:
         made._with_memory(made.rows, range(3), tasks)
     assert (made.counts.forward, made.counts.backward) == (3 * expected.forward, 3 * expected.backward)
     assert expected.shared <= expected.unshared
+
+
+def test_metrics_that_explain_again_announce_the_methods_passes(tmp_path: Path) -> None:
+    from xai_plugins.methods.gradient import Gradient
+    from xai_plugins.metrics.gini import Gini
+    from xai_plugins.metrics.max_sensitivity import MaxSensitivity
+
+    from xai_framework.judge import Judged, planned
+
+    def announced(method: Explainer) -> tuple[int, int]:
+        found = passes([(planned(method), 0)], (3, 16, 16))
+        return found.forward, found.backward
+
+    maps = tmp_path / "never read.h5"
+    # the clean pass of the target, and three neighbours of the picture
+    assert announced(Judged(MaxSensitivity(draws=3), Gradient(), maps)) == (1 + 3, 3)
+    assert announced(Judged(Gini(), Gradient(), maps)) == (1, 0)
+    assert announced(Gradient()) == (1, 1)
+    needs = Judged(MaxSensitivity(draws=3), Gradient(), maps).needs(Shape((3, 16, 16)))
+    assert needs == ()  # they say what may be shared, and decide what result files name

@@ -59,7 +59,7 @@ ALLOWED = {
         *("core", "events", "executors", "identity", "manifest", "plan", "progress", "registry", "report", "spec"),
         *("stop", "store"),
     },
-    "testing": {"core", "probe", "rng", "handout", "registry"},
+    "testing": {"core", "probe", "rng", "handout", "registry", "judge"},
     "api": {"core", "attempt", "engine", "registry", "space", "store", "report"},
     "cli": {
         *(

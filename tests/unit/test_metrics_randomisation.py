@@ -388,6 +388,9 @@ def test_where_completeness_means_nothing() -> None:
     assert np.isnan(measured(Completeness(), coarse)).all()
     assert coarse.reasons == dict.fromkeys((0, 1), "the map has a grid of 4x4, the input of 8x8")
     x[0] = 0  # what normalisation maps to 0 is the baseline itself
-    still = judging(linear(), x, torch.rand(2, 3, 8, 8))
+    still = judging(linear(), x, torch.randn(2, 3, 8, 8))
     assert np.isfinite(measured(Completeness(), still)).tolist() == [False, True]
     assert still.reasons == {0: "the score is the baseline's"}
+    magnitudes = judging(linear(), x, torch.rand(2, 3, 8, 8))
+    assert np.isnan(measured(Completeness(), magnitudes)).all()
+    assert magnitudes.reasons[1] == "the map has no negative value: magnitudes do not add up to a gain of the score"

@@ -13,6 +13,7 @@ from xai_framework.statistics import (
     critical_difference,
     holm,
     rank_biserial,
+    stability,
 )
 from xai_framework.statistics.leaderboard import Leaderboard
 from xai_framework.statistics.ranks import friedman, mean_ranks, wilcoxon
@@ -110,8 +111,9 @@ def test_words_say_what_is_and_is_not_told_apart(higher: bool) -> None:
     assert found.standings[-1].effect < -0.9
     alone = compared({"a": base}, metric="m")
     assert alone.words == "only a was measured, on 60 images"
-    none = compared({"a": base * np.nan, "b": base}, metric="m")
-    assert "nothing can be compared" in none.words
+    apart = compared({"a": [*base[:30], *[math.nan] * 30], "b": [*[math.nan] * 30, *base[30:]]}, metric="m")  # type: ignore[dict-item]
+    assert "nothing can be compared" in apart.words
+    assert "nothing can be compared" in compared({"a": base * np.nan}, metric="m").words
     same = compared({"a": base, "b": base.copy(), "c": base.copy()}, metric="m")
     assert same.friedman == 1.0
     assert same.words == "no method is distinguishable from a at n = 60"
@@ -197,6 +199,30 @@ def test_pairs_with_controls_are_corrected_for_their_number() -> None:
 
 
 def test_without_images_in_common_controls_say_nothing() -> None:
-    found = compared({"a": np.full(3, np.nan), "c": np.arange(3.0)}, metric="m", controls={"c"})
+    halves = {"a": np.array([1.0, 2.0, math.nan]), "c": np.array([math.nan, math.nan, 1.0])}
+    found = compared(halves, metric="m", controls={"c"})
     assert found.control_words == ""
     assert all(s.like == s.below == () for s in found.standings)
+
+
+def test_a_method_without_any_value_keeps_no_other_from_being_compared() -> None:
+    rng = np.random.default_rng(0)
+    base = rng.uniform(size=20)
+    never = np.full(20, np.nan)
+    rest = {"a": base + 0.2, "b": base}
+    found = compared({"cam": never, **rest, "centre": never}, metric="m", controls={"centre"})
+    without = compared(rest, metric="m")
+    assert found.common == 20
+    assert repr(found.ranked) == repr(without.standings)  # NaN is not itself
+    assert [s.label for s in found.standings] == ["a", "b", "cam", "centre"]
+    assert (found.friedman, found.critical_difference) == pytest.approx(
+        (without.friedman, without.critical_difference), nan_ok=True
+    )
+    assert found.table.shape == (2, 20)
+    last = found.standings[-1]
+    assert (last.valid, last.images, last.control, last.distinguishable) == (0, 20, True, False)
+    assert all(math.isnan(v) for v in (last.rank, last.mean.value, last.mean.low, last.worst_case, last.p))
+    assert found.words == f"{without.words}; cam and centre have no value"
+    assert "| centre (control) | - | - | - | 0/20 |" in Leaderboard((found,)).markdown()
+    assert "nan" not in Leaderboard((found,)).latex()
+    assert [p.label for p in stability(found).places] == ["a", "b"]

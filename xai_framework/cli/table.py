@@ -106,11 +106,11 @@ def _print(board: Leaderboard) -> None:
     for c in board.comparisons:
         rows: Rows = []
         for s in c.standings:
-            bounds = f"{s.mean.low:.3g} .. {s.mean.high:.3g}"
+            bounds = f"{s.mean.low:.3g} .. {s.mean.high:.3g}" if s.mean.low == s.mean.low else ""
             p = "" if s.p != s.p else f"{s.p:.2g}"
+            rank = "" if s.rank != s.rank else f"{s.rank:.2f}"
             cost = ("", "") if s.cost is None else (f"{s.cost.passes:.4g}", f"{s.cost.seconds:.2g}")
-            valid = f"{s.valid}/{s.images}"
-            rows.append((name_of(s), f"{s.rank:.2f}", f"{s.mean.value:.3g}", bounds, valid, p, *cost))
+            rows.append((name_of(s), rank, _short(s.mean.value), bounds, f"{s.valid}/{s.images}", p, *cost))
         direction = "higher" if c.higher_is_better else "lower"
         _show(f"{c.metric} ({direction} is better) {c.where}", head, rows, "text")
         _say(c.words, "text")
@@ -224,4 +224,4 @@ def _show_text(title: str, head: Sequence[str], rows: Rows) -> None:
     for row in rows:
         table.add_row(*map(Text, row))
     # columns that wrap cannot be read: rather lines that are too long
-    Console(width=max(console.width, console.measure(table).maximum)).print(table)
+    Console(width=max(console.width, Console(width=10_000).measure(table).maximum)).print(table)

@@ -123,8 +123,12 @@ class Metric(Plugin, ABC):
     explains: ClassVar[bool] = False
 
     def needs(self, about: Shape) -> tuple[Ask, ...]:
-        """What ``measure`` will ask of the probe."""
+        """What ``measure`` will ask of the probe, besides what the method asks when it is run again."""
         return ()
+
+    def explanations(self, about: Shape) -> int:
+        """About how often ``measure`` runs the method again; a cost hint, like :meth:`needs`."""
+        return int(self.explains)
 
     @abstractmethod
     def measure(self, case: Case) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 
 from xai_framework.estimate import passes
 from xai_framework.executors.runner import engine_of, tasks_of
+from xai_framework.judge import planned
 from xai_framework.plan import Group, Unit
 from xai_framework.probe import SharedProbe
 from xai_framework.registry import Registry
@@ -53,7 +54,7 @@ def probe_batch(group: Group, units: Sequence[Unit], registry: Registry) -> Prob
     seconds = 0.0
     for unit in units:
         cost = passes(
-            [(tasks[c.store.id].method, id(tasks[c.store.id].target)) for c in unit.cells], engine.input_shape
+            [(planned(tasks[c.store.id].method), id(tasks[c.store.id].target)) for c in unit.cells], engine.input_shape
         )
         total += cost.shared * len(unit.rows)
         alone += cost.unshared * len(unit.rows)

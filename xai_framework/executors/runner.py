@@ -18,7 +18,7 @@ from xai_framework.core.target import Target
 from xai_framework.engine import Engine
 from xai_framework.events import Tell
 from xai_framework.executors.work import Done, Piece
-from xai_framework.judge import Judged, Values
+from xai_framework.judge import Judged, Values, planned
 from xai_framework.plan import Cell, Group, MetricCell, built_dataset
 from xai_framework.registry import Registry
 from xai_framework.space import in_precision, in_space
@@ -95,7 +95,9 @@ def passes_of(group: Group, piece: Piece, tasks: dict[str, Task], engine: Engine
     from xai_framework.estimate import passes
 
     cells = [group.cells[c] for c in piece.cells]
-    return passes([(tasks[c.store.id].method, id(tasks[c.store.id].target)) for c in cells], engine.input_shape).shared
+    return passes(
+        [(planned(tasks[c.store.id].method), id(tasks[c.store.id].target)) for c in cells], engine.input_shape
+    ).shared
 
 
 def engine_of(group: Group, tasks: dict[str, Task], registry: Registry, stop: Stop, tell: Tell, device: str) -> Engine:

@@ -75,7 +75,7 @@ def _pair(first: str, second: str, comparisons: Sequence[Comparison]) -> Pair:
     for a in comparisons:
         for b in comparisons:
             if (a.metric, b.metric) == (first, second) and a.where == b.where:
-                ranks = [{s.label: s.rank for s in c.standings if not s.control} for c in (a, b)]
+                ranks = [{s.label: s.rank for s in c.ranked if not s.control} for c in (a, b)]
                 shared = sorted(ranks[0].keys() & ranks[1].keys())
                 tau = rank_correlation(*([r[label] for label in shared] for r in ranks))
                 if not math.isnan(tau):

@@ -55,7 +55,8 @@ class Comparison:
     """All methods by one metric, best first. ``common`` images have a value for all of them.
 
     ``friedman`` is the p-value that no method differs; ``critical_difference`` that of Nemenyi between mean ranks.
-    ``table`` are the values they are computed of, (methods, common images) in the order of ``standings``.
+    ``table`` are the values they are computed of, (methods, common images) in the order of ``ranked``. Methods without
+    any value stand last and are not compared.
     """
 
     metric: str
@@ -79,15 +80,21 @@ class Comparison:
         """The result in a sentence."""
         if not self.common:
             return "no image has a value for every method: nothing can be compared"
-        said = self._first_words()
-        return f"{said}; {self.control_words}" if self.control_words else said
+        never = [s.label for s in self.standings if not s.valid]
+        lacking = f"{_listed(never)} {'have' if len(never) > 1 else 'has'} no value" if never else ""
+        return "; ".join(filter(None, (self._first_words(), self.control_words, lacking)))
+
+    @property
+    def ranked(self) -> tuple[Standing, ...]:
+        """Those that are compared: they have a value for at least one image. All, where none has."""
+        return tuple(s for s in self.standings if s.valid) or self.standings
 
     @property
     def control_words(self) -> str:
         """What the controls say of the methods; empty without controls or methods, or where no control comes near."""
         if not self.common:
             return ""
-        methods = [s.label for s in self.standings if not s.control]
+        methods = [s.label for s in self.ranked if not s.control]
         like, below = ({s.label: getattr(s, name) for s in self.standings} for name in ("like", "below"))
         said = [
             *(_not_told_apart(found, methods, controls) for found, controls in _by_methods(like, self.standings)),
@@ -96,7 +103,7 @@ class Comparison:
         return "; ".join(said) + (f" at n = {self.common}" if said else "")
 
     def _first_words(self) -> str:
-        best, *others = self.standings
+        best, *others = self.ranked
         if not others:
             return f"only {best.label} was measured, on {self.common} images"
         alike = [s.label for s in others if not s.distinguishable]
@@ -124,7 +131,8 @@ def compared(
     ``possible`` is the metric's range, which intervals do not leave; ``controls`` are those of the methods that know
     nothing of the model, ``costs`` what each method's maps took.
     """
-    labels = list(values)
+    labels = [label for label, numbers in values.items() if np.isfinite(numbers).any()] or list(values)
+    never = [label for label in values if label not in labels]  # cannot be compared, and must not keep others from it
     table = np.stack([np.asarray(values[label], np.float64) for label in labels])
     known = np.isfinite(table)
     both = known.all(0)
@@ -161,12 +169,19 @@ def compared(
         target=target,
         higher_is_better=higher_is_better,
         common=int(both.sum()),
-        standings=standings,
+        standings=(*standings, *(_unranked(s, table.shape[1], s in controls, costs.get(s)) for s in never)),
         friedman=friedman(common) if several else float("nan"),
         critical_difference=critical_difference(len(labels), int(both.sum())) if several else float("nan"),
         table=common[order],
         dataset=dataset,
     )
+
+
+def _unranked(label: str, images: int, control: bool, cost: Cost | None) -> Standing:
+    """A method without any value."""
+    nan = float("nan")
+    nothing = Interval(nan, nan, nan)
+    return Standing(label, images, 0, nothing, nothing, nan, nan, nan, nan, control=control, cost=cost)
 
 
 def _against_controls(

@@ -155,7 +155,7 @@ def name_of(s: Standing | Place) -> str:
 
 
 def _markdown_row(s: Standing) -> str:
-    cells = (name_of(s).replace("|", "\\|"), f"{s.rank:.2f}", _with_bounds(s.mean), _with_bounds(s.median))
+    cells = (name_of(s).replace("|", "\\|"), _rank(s.rank), _with_bounds(s.mean), _with_bounds(s.median))
     numbers = (s.worst_case, s.p, s.effect, *_costs(s.cost)[2:])
     rest = (f"{s.valid}/{s.images}", *map(_number, numbers))
     return f"| {' | '.join((*cells, *rest))} |"
@@ -165,7 +165,7 @@ def _latex_row(s: Standing) -> str:
     label = "".join(f"\\{c}" if c in "_&%#$" else c for c in name_of(s))
     cells = (
         label,
-        f"{s.rank:.2f}",
+        _rank(s.rank),
         _with_bounds(s.mean),
         _number(s.median.value),
         f"{s.valid}/{s.images}",
@@ -175,7 +175,13 @@ def _latex_row(s: Standing) -> str:
 
 
 def _with_bounds(interval: Interval) -> str:
+    if math.isnan(interval.value):
+        return "-"
     return f"{_number(interval.value)} [{_number(interval.low)}, {_number(interval.high)}]"
+
+
+def _rank(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.2f}"
 
 
 def _number(value: float) -> str:

@@ -109,7 +109,7 @@ class Stability:
 
 def stability(comparison: Comparison, *, draws: int = DRAWS, seed: int = 0) -> Stability:
     """Of the methods of a comparison, by the images that have a value for all of them; ``seed`` is the draws'."""
-    table, labels = comparison.table, [s.label for s in comparison.standings]
+    table, labels = comparison.table, [s.label for s in comparison.ranked]
     images = table.shape[1]
     known = len(labels) > 1 and images > 1
     ranks = image_ranks(table, comparison.higher_is_better) if known else np.empty((0, 0))
@@ -118,7 +118,7 @@ def stability(comparison: Comparison, *, draws: int = DRAWS, seed: int = 0) -> S
         comparison.metric,
         comparison.where,
         images,
-        _places(comparison.standings, ranks, draws, rng) if known else (),
+        _places(comparison.ranked, ranks, draws, rng) if known else (),
         _samples(ranks, draws, rng) if known else (),
         tuple(_seeds(labels, table)) if images > 1 else (),
     )

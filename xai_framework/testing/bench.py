@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from xai_framework.core.adapter import ModelAdapter
 from xai_framework.core.errors import NotApplicable
@@ -100,6 +101,17 @@ class Bench:
         except Exception:
             return True
         return True
+
+    def executed_modules(self) -> list[nn.Module]:
+        """The modules without children that a forward pass runs, in order."""
+        ran: list[nn.Module] = []
+        with ExitStack() as stack:
+            for module in self.adapter.model.modules():
+                if not list(module.children()):
+                    stack.callback(module.register_forward_hook(lambda m, _args, _out: ran.append(m)).remove)
+            with torch.no_grad():
+                self.adapter.forward(self.inputs[:1].clone())
+        return ran
 
     def announced(self) -> tuple[Ask, ...]:
         """The method's needs, with all that other methods could want of the same tensors."""

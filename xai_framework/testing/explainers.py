@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, ExitStack
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from xai_framework.core.adapter import ModelAdapter
 from xai_framework.core.errors import NotApplicable
@@ -17,8 +17,8 @@ from xai_framework.core.status import Status
 from xai_framework.registry import Registry
 from xai_framework.testing.bench import Bench, Given, muted
 from xai_framework.testing.documented import check_documented, hold
-from xai_framework.testing.models import TinyAdapter, tiny_models
-from xai_framework.testing.traces import Trace
+from xai_framework.testing.models import TinyAdapter, name_of, tiny_models
+from xai_framework.testing.traces import Trace, disordered, several
 
 TOLERANCE = 1e-5
 """The largest difference, relative to the map's largest value, that other batch mates may make."""
@@ -43,7 +43,7 @@ def check_explainer(
     hold(bool(fitting), f"{type(one).__name__}: is not applicable to any of the models")
     for bench in fitting:
         for name, check in CHECKS.items():
-            where = f"{type(one).__name__} on {_name(bench.adapter)}: {name}"
+            where = f"{type(one).__name__} on {name_of(bench.adapter)}: {name}"
             try:
                 check(bench)
             except AssertionError as error:
@@ -81,11 +81,11 @@ def leaves_inputs_alone(bench: Bench) -> None:
 def leaves_no_trace(bench: Bench) -> None:
     """On a model with mixed flags and a gradient of its own; the map is the same as on one in eval mode."""
     expected = bench.run()
-    with _disordered(bench.adapter.model):
+    with disordered(bench.adapter.model):
         before = Trace.of(bench.adapter.model)
         maps = bench.run()
         changes = before.changes(Trace.of(bench.adapter.model))
-    hold(not changes, f"changes {_several(changes)}")
+    hold(not changes, f"changes {several(changes)}")
     hold(torch.equal(maps, expected), "the map depends on the model's training flags or on requires_grad of weights")
 
 
@@ -97,7 +97,7 @@ def leaves_no_trace_after_a_wrong_target(bench: Bench) -> None:
             bench.run(targets=targets)
         except Exception:  # any error is right here
             changes = before.changes(Trace.of(bench.adapter.model))
-            hold(not changes, f"changes {_several(changes)}")
+            hold(not changes, f"changes {several(changes)}")
         else:
             hold(not bench.method.class_specific, "accepts targets that do not exist")
 
@@ -110,7 +110,7 @@ def leaves_no_trace_after_a_failing_module(bench: Bench) -> None:
         failed.append(True)
         raise RuntimeError("the module failed on purpose")
 
-    executed = _executed(bench)
+    executed = bench.executed_modules()
     with ExitStack() as stack:
         stack.callback(executed[len(executed) // 2].register_forward_hook(fail).remove)
         before = Trace.of(bench.adapter.model)
@@ -118,7 +118,7 @@ def leaves_no_trace_after_a_failing_module(bench: Bench) -> None:
             bench.run()
         except Exception:  # a method may wrap it
             changes = before.changes(Trace.of(bench.adapter.model))
-            hold(not changes, f"changes {_several(changes)}")
+            hold(not changes, f"changes {several(changes)}")
         else:
             hold(not failed, "swallows the exception of a failing model")
 
@@ -216,56 +216,12 @@ def works_inside_smoothgrad(bench: Bench) -> None:
         hold(error <= TOLERANCE, f"SmoothGrad of it without noise differs from it by {error:.1e}")
 
 
-@contextmanager
-def _disordered(model: nn.Module) -> Iterator[None]:
-    """Batch norm and dropout in training mode, some modules not, some weights frozen, one with a gradient."""
-    training = {m: m.training for m in model.modules()}
-    frozen = {p: p.requires_grad for p in model.parameters()}
-    first = next(iter(frozen), None)
-    gradient = None if first is None else first.grad
-    try:
-        for i, module in enumerate(training):
-            module.training = not list(module.children()) or i % 2 == 0
-        for i, parameter in enumerate(frozen):
-            parameter.requires_grad_(i % 2 == 0)
-        if first is not None:
-            first.grad = torch.ones_like(first)
-        yield
-    finally:
-        for module, flag in training.items():
-            module.training = flag
-        for parameter, flag in frozen.items():
-            parameter.requires_grad_(flag)
-        if first is not None:
-            first.grad = gradient
-
-
-def _executed(bench: Bench) -> list[nn.Module]:
-    """The modules without children that a forward pass runs, in order."""
-    ran: list[nn.Module] = []
-    with ExitStack() as stack:
-        for module in bench.adapter.model.modules():
-            if not list(module.children()):
-                stack.callback(module.register_forward_hook(lambda m, _args, _out: ran.append(m)).remove)
-        with torch.no_grad():
-            bench.adapter.forward(bench.inputs[:1].clone())
-    return ran
-
-
 def _distance(found: Tensor, expected: Tensor) -> float:
     """The largest difference as a share of the largest value; 0 where it is rounding."""
     if found.shape != expected.shape:
         return float("inf")
     difference = float((found - expected).abs().max())
     return 0.0 if difference <= _NOTHING else difference / max(float(expected.abs().max()), 1e-30)
-
-
-def _several(changes: Sequence[str]) -> str:
-    return f"{changes[0]} (and {len(changes) - 1} more)" if len(changes) > 1 else "".join(changes)
-
-
-def _name(adapter: ModelAdapter) -> str:
-    return adapter.network if isinstance(adapter, TinyAdapter) else type(adapter).__name__
 
 
 CHECKS: dict[str, Callable[[Bench], None]] = {

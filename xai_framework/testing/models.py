@@ -174,3 +174,8 @@ class TinyAdapter(ModelAdapter):
 def tiny_models() -> tuple[TinyAdapter, ...]:
     """The networks methods are checked on."""
     return tuple(TinyAdapter(name) for name in NETWORKS)
+
+
+def name_of(adapter: ModelAdapter) -> str:
+    """How a backbone is called in what a check says."""
+    return adapter.network if isinstance(adapter, TinyAdapter) else type(adapter).__name__

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,3 +61,32 @@ def _same(a: object, b: object) -> bool:
     if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
         return a.shape == b.shape and a.dtype == b.dtype and torch.equal(a.nan_to_num(), b.nan_to_num())
     return type(a) is type(b) and a == b
+
+
+@contextmanager
+def disordered(model: nn.Module) -> Iterator[None]:
+    """Batch norm and dropout in training mode, some modules not, some weights frozen, one with a gradient."""
+    training = {m: m.training for m in model.modules()}
+    frozen = {p: p.requires_grad for p in model.parameters()}
+    first = next(iter(frozen), None)
+    gradient = None if first is None else first.grad
+    try:
+        for i, module in enumerate(training):
+            module.training = not list(module.children()) or i % 2 == 0
+        for i, parameter in enumerate(frozen):
+            parameter.requires_grad_(i % 2 == 0)
+        if first is not None:
+            first.grad = torch.ones_like(first)
+        yield
+    finally:
+        for module, flag in training.items():
+            module.training = flag
+        for parameter, flag in frozen.items():
+            parameter.requires_grad_(flag)
+        if first is not None:
+            first.grad = gradient
+
+
+def several(changes: Sequence[str]) -> str:
+    """The first change, and how many more there are."""
+    return f"{changes[0]} (and {len(changes) - 1} more)" if len(changes) > 1 else "".join(changes)

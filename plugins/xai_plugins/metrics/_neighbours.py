@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import torch
 
-from xai_framework.core import Case, Metric, Rng, param
+from xai_framework.core import Case, Metric, Rng, Shape, param
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,6 +32,10 @@ class Neighbours(Metric):
     def example(cls) -> Self:
         """Two neighbours."""
         return cls(draws=2)
+
+    def explanations(self, about: Shape) -> int:
+        """One a neighbour."""
+        return self.draws
 
     def distances(self, case: Case) -> Iterator[tuple[Tensor, Tensor]]:
         """(B,) float64 twice for each draw: how far the neighbour is, and how far its map is; Euclidean."""

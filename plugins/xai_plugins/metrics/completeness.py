@@ -20,11 +20,13 @@ class Completeness(Metric):
 
     Equation: |sum m - (S(x) - S(x'))| / |S(x) - S(x')|. Lower is better; 0..inf, and a map of zeros would get 1. One
     image whose score gains next to nothing can outweigh all others in a mean: compare medians or ranks. All
-    values are summed with their sign, so only a map in units of the score can do well: one of magnitudes or of ranks
-    (``reduce``, many CAMs) gets a number that says nothing. ``baseline`` is to be the method's own. Not enlarged: a map
-    on another grid than the input's is no sum over the input, and has NaN, as an image has whose score is the
-    baseline's. Two passes.
+    values are summed with their sign, so only a map in units of the score can do well. Magnitudes and ranks are no
+    such map: one without a negative value has NaN. ``baseline`` is to be the method's own. Not enlarged: a map on
+    another grid than the input's is no sum over the input, and has NaN, as an image has whose score is the baseline's.
+    Two passes.
     """
+
+    version: ClassVar[int] = 2
 
     family: ClassVar[Literal["axiomatic"]] = "axiomatic"
     higher_is_better: ClassVar[bool] = False
@@ -43,13 +45,16 @@ class Completeness(Metric):
         before, after = (case.probe.score(x, case.targets).double() for x in (baseline, case.inputs))
         gain = after - before
         gained = gain.abs() > _ROUNDING * after.abs()
+        signed = (case.maps < 0).flatten(1).any(1)
         grid, size = tuple(case.maps.shape[-2:]), tuple(case.inputs.shape[-2:])
         for i in range(len(total)):
             if grid != size:
                 case.undefined(i, f"the map has a grid of {_text(grid)}, the input of {_text(size)}")
+            elif not signed[i]:
+                case.undefined(i, "the map has no negative value: magnitudes do not add up to a gain of the score")
             elif not gained[i]:
                 case.undefined(i, "the score is the baseline's")
-        return where(gained & (grid == size), (total - gain).abs() / gain.abs())
+        return where(gained & signed & (grid == size), (total - gain).abs() / gain.abs())
 
 
 def _text(size: tuple[int, ...]) -> str:

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 
-from xai_framework.core import Case, Metric, Sign, param
+from xai_framework.core import Case, Metric, Shape, Sign, param
 from xai_plugins.metrics._likeness import LIKENESS_SIGN_DOC, flat, likeness
 from xai_plugins.metrics._random_weights import layers, reinitialise
 from xai_plugins.metrics._twins import twin_of
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+_LAYERS = 12  # a guess, for estimates alone
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,10 @@ class ParameterRandomisation(Metric):
     )
     sign: Sign = param("absolute", doc=LIKENESS_SIGN_DOC)
     seed: int = param(0, ge=0, doc="of the new weights, which are the same for all images")
+
+    def explanations(self, about: Shape) -> int:
+        """One a point; how many layers the network has is guessed."""
+        return 1 if self.order == "full" else self.points or _LAYERS
 
     def measure(self, case: Case) -> Tensor:
         """One copy of the network, changed layer by layer; one explanation a point."""
