@@ -321,6 +321,16 @@ def test_critical_difference_diagram_is_to_scale(run: Run) -> None:
     assert f"CD = {critical_difference(3, 6):.2f}" in " ".join(texts(made))
 
 
+def test_labels_that_are_cut_are_told_and_a_wider_figure_shows_them(tmp_path: Path) -> None:
+    cells = {f"integrated_gradients_of_{i}": block_of(maps(1)) for i in range(12)}
+    values = {("gini", label): np.arange(6.0) + i for i, label in enumerate(cells)}
+    run = stored_run(tmp_path, cells, values)
+    assert any("labels are cut at 84 mm" in note for note in figure(run, "critical-difference").notes)
+    wide = figure(run, "critical-difference", width=174)
+    assert set(cells) <= set(texts(wide))
+    assert not any("cut" in note for note in wide.notes)
+
+
 def test_dots_and_intervals_are_those_of_the_table(run: Run) -> None:
     made = figure(run, "leaderboard")
     board = leaderboard(run)
