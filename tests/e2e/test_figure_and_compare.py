@@ -101,6 +101,21 @@ def test_compare_before_and_after(outputs: Path, tmp_path: Path, capsys: pytest.
     assert {"rows_in_both", "spearman_median", "gini_difference"} <= {row["what"] for row in table}
 
 
+def test_single_result_files(
+    outputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    first, second = (
+        sorted((outputs / "store").glob(f"shapes_vgg/{m}-*/maps-*.h5"))[0] for m in ("gradcam", "gradient")
+    )
+    assert main(["compare", str(first), str(first)]) == 0
+    assert main(["compare", str(first), str(second)]) == 3
+    assert "rows: 6 in both, 0 identical, 6 changed" in capsys.readouterr().out
+    assert main(["figure", str(first), "--images", "1"]) == 0
+    assert (tmp_path / "figures" / "methods-by-images.pdf").is_file()
+    assert not (first.parent / "figures").exists()
+
+
 def test_tables_are_written_to_files(outputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = str(outputs / "runs/before")
     assert main(["table", run, "--format", "csv", "--output", str(tmp_path / "a.csv")]) == 0

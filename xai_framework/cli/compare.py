@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 DIFFERS = 3
 _NOTHING_DIFFERS = 0
 _EPILOG = """\
-A and B are folders of runs, or single methods: RUN::gradcam, or RUN::'gradcam @ backbone, target' where the run has
-several. Cells are paired by method label, backbone, target and dataset, rows by image id and content. Where each run
-has one backbone, these are paired whatever their names; otherwise --backbone A=B says which.
+A and B are folders of runs, or single methods: a result file, RUN::gradcam, or RUN::'gradcam @ backbone, target' where
+the run has several. Cells are paired by method label, backbone, target and dataset, rows by image id and content. Where
+each run has one backbone, these are paired whatever their names; otherwise --backbone A=B says which.
 
 exit code: 0 nothing differs, 3 something does (also what only one of them has), 1 a mistake, told on stderr.
 """
@@ -34,7 +34,7 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse keeps its ty
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("first", metavar="A", help="a run's folder, or RUN::METHOD")
+    parser.add_argument("first", metavar="A", help="a run's folder, RUN::METHOD, or a result file")
     parser.add_argument("second", metavar="B", help="the same")
     parser.add_argument("--backbone", action="append", default=[], metavar="A=B", help="of A and B; may be repeated")
     parser.add_argument("--most", type=int, default=5, metavar="N", help="most changed images listed a pair (5)")
@@ -94,6 +94,8 @@ def _opened(text: str) -> tuple[Run, StoredMaps | None]:
     folder, colons, name = text.partition("::")
     path = Path(folder)
     run = open_run(path if path.is_file() else run_folder(path))
+    if run.folder.is_file():  # a single result file
+        return run, run.cells[0]
     return run, run[name] if colons else None
 
 

@@ -93,8 +93,8 @@ def figure_command(args: argparse.Namespace) -> int:
 
 
 def default_output(folder: Path, layout: str) -> Path:
-    """Beside the run's other results; beside a single result file."""
-    return (folder.parent if folder.is_file() else folder) / "figures" / layout
+    """Beside the run's other results; in the working directory for a single file, whose folder is the store's."""
+    return (Path() if folder.is_file() else folder) / "figures" / layout
 
 
 def images_of(words: list[str] | None) -> int | list[str] | None:

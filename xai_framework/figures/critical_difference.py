@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from xai_framework.core.errors import ConfigError
 from xai_framework.figures.look import FULL, Look
@@ -22,15 +23,19 @@ WIDEST = 28.0
 """Millimetres of the labels on one side; longer ones are cut, so that a column always has room for the axis."""
 
 
-def draw_critical_differences(comparisons: Sequence[Comparison], look: Look) -> Paper:
-    """One diagram a comparison, below each other. The best method stands right; bars join what does not differ."""
+def draw_critical_differences(comparisons: Sequence[Comparison], look: Look) -> tuple[Paper, list[str]]:
+    """One diagram a comparison, below each other, and what a reader cannot see in them.
+
+    The best method stands right; bars join what does not differ.
+    """
     diagrams = [_Diagram(c, look) for c in comparisons]
     paper = Paper(look.width, sum(d.height for d in diagrams) + MARGIN, look.dpi)
     top = 0.0
     for diagram in diagrams:
         diagram.draw(paper, top)
         top += diagram.height
-    return paper
+    cut = any(diagram.cut for diagram in diagrams)
+    return paper, [f"labels are cut at {look.width:g} mm: take a larger width (full: {FULL:g})"] if cut else []
 
 
 class _Diagram:
@@ -41,6 +46,9 @@ class _Diagram:
         self.ranks = [s.rank for s in self.standings]
         self.half = (count + 1) // 2  # these stand right, the others left
         self.groups = cliques(self.ranks, c.critical_difference)
+        longest = max(text_width(s.label, TEXT) for s in self.standings)
+        self.points = TEXT if longest <= WIDEST - 10 else SMALL
+        self.cut = False
         self.left, self.right = (
             self._beside(side) for side in (self.standings[self.half :], self.standings[: self.half])
         )
@@ -62,8 +70,9 @@ class _Diagram:
         """Millimetres that the labels of one side need."""
         if not self.look.labels or not standings:
             return 2.0
-        widest = max(text_width(s.label, TEXT) for s in standings)
-        return min(widest + text_width("0.00", SMALL) + 2.7, WIDEST)
+        widest = max(text_width(s.label, self.points) for s in standings)
+        numbers = max(text_width(f"{s.rank:.2f}", SMALL) for s in standings)
+        return min(widest + numbers + 2.7, max(WIDEST, 0.3 * self.look.width))
 
     def draw(self, paper: Paper, top: float) -> None:
         """Everything, from ``top`` down."""
@@ -80,9 +89,11 @@ class _Diagram:
             paper.text(MARGIN, top + MARGIN + line_height(TEXT), lines, fontsize=SMALL, color=FAINT)
         y = self.head + self.axis
         self._line(axes, (self.start, self.end), (y, y), 0.7)
+        every = math.ceil(4.0 / abs(self._x(2) - self._x(1)))  # numbers stand at least 4 mm apart
         for rank in range(1, len(self.ranks) + 1):
             self._line(axes, (self._x(rank),) * 2, (y - 1.0, y), 0.7)
-            paper.text(self._x(rank), top + y - 1.3, str(rank), fontsize=SMALL, ha="center", va="bottom")
+            if (rank - 1) % every == 0:
+                paper.text(self._x(rank), top + y - 1.3, str(rank), fontsize=SMALL, ha="center", va="bottom")
         self._difference(paper, axes, top)
         for level, (first, last) in self._placed():
             at = y + 1.6 + level * BAR
@@ -91,7 +102,7 @@ class _Diagram:
         if self.look.labels:
             self._labels(paper, axes, top, y)
 
-    def _difference(self, paper: Paper, axes: object, top: float) -> None:
+    def _difference(self, paper: Paper, axes: Any, top: float) -> None:  # noqa: ANN401 - matplotlib\'s
         """The bar as long as the critical difference; cut where it is longer than the axis, which the text says."""
         y = self.head + line_height(SMALL) + 1.2
         full = abs(self._x(1 + self.c.critical_difference) - self._x(1))
@@ -105,7 +116,7 @@ class _Diagram:
         middle = min(self.end - length / 2, self.look.width - MARGIN - room)
         paper.text(middle, top + y - 0.8, text, fontsize=SMALL, ha="center", va="bottom")
 
-    def _labels(self, paper: Paper, axes: object, top: float, axis: float) -> None:
+    def _labels(self, paper: Paper, axes: Any, top: float, axis: float) -> None:  # noqa: ANN401
         """The better half right, from the best down; the others left, from the worst down."""
         right = list(range(self.half))
         left = list(range(len(self.standings) - 1, self.half - 1, -1))
@@ -118,11 +129,13 @@ class _Diagram:
                 number = f"{s.rank:.2f}"
                 inner = text_width(number, SMALL) + 1.0
                 room = (self.right if side == "right" else self.left) - inner - 1.6
-                label = wrapped(s.label, max(room, 3.0), TEXT, 1)[0]
+                label = wrapped(s.label, max(room, 3.0), self.points, 1)[0]
+                self.cut |= label.endswith("…")
                 sign = 1 if side == "right" else -1
                 align = "left" if side == "right" else "right"
                 paper.text(edge + sign * 0.6, top + y, number, fontsize=SMALL, color=FAINT, ha=align, va="center")
-                paper.text(edge + sign * (0.6 + inner), top + y, label, ha=align, va="center")
+                at = edge + sign * (0.6 + inner)
+                paper.text(at, top + y, label, fontsize=self.points, ha=align, va="center")
 
     def _x(self, rank: float) -> float:
         """Rank 1 stands right, the worst left, as in the paper."""
@@ -150,5 +163,5 @@ class _Diagram:
         return f"{where + '; ' if where else ''}mean ranks over n = {self.c.common} images{test}{warning}"
 
     @staticmethod
-    def _line(axes: object, x: tuple[float, ...], y: tuple[float, ...], width: float) -> None:
-        axes.plot(x, y, color=INK, linewidth=width, solid_capstyle="butt", clip_on=False)  # type: ignore[attr-defined]
+    def _line(axes: Any, x: tuple[float, ...], y: tuple[float, ...], width: float) -> None:  # noqa: ANN401
+        axes.plot(x, y, color=INK, linewidth=width, solid_capstyle="butt", clip_on=False)

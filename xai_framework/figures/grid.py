@@ -87,10 +87,11 @@ class _Plan:
         self.ranges = look.labels and grid.bars == "own"
         self._across(lines=1)
         self._check()
-        if look.labels and any(len(wrapped(t.text, self._row_height(r), TEXT)) > 1 for t, r in self._rows()):
-            self._across(lines=2)
-            if self.side < SMALLEST:
-                self._across(lines=1)
+        for lines in (2, 3):  # long titles beside rows take more lines, as long as the pictures do not suffer
+            if look.labels and self._rows_are_cut():
+                self._across(lines)
+                if self.side < SMALLEST:
+                    self._across(lines - 1)
         columns = grid.columns if look.labels else []
         self.headings = [_lines(t, self.side) for t in columns]
         self.upright = any(line.endswith("…") for lines, _ in self.headings for line in lines)
@@ -131,6 +132,10 @@ class _Plan:
     def _rows(self) -> Iterator[tuple[Title, Sequence[Place | None]]]:
         return zip(self.grid.rows, self.grid.places, strict=True)
 
+    def _rows_are_cut(self) -> bool:
+        shown = (wrapped(title.text, self._row_height(row), TEXT, self.lines) for title, row in self._rows())
+        return any(line.endswith("…") for lines in shown for line in lines)
+
     def _row_height(self, row: Sequence[Place | None]) -> float:
         shapes = [p.size for p in row if p is not None and p.size != (1, 1)]
         return self.side * max((h / w for h, w in shapes), default=1.0)
@@ -160,10 +165,11 @@ class _Plan:
         for (title, _), top, height in zip(self._rows(), self.tops, self.heights, strict=True):
             middle = top + height / 2
             lines = wrapped(title.text, height, TEXT, self.lines)
-            paper.text(MARGIN, middle, "\n".join(lines), upright=True)
-            if title.more and text_width(title.more, SMALL) <= height:  # half a number would mislead
-                at = MARGIN + len(lines) * line_height(TEXT)
-                paper.text(at, middle, title.more, upright=True, **MORE)
+            fits = text_width(title.more, SMALL) <= height  # half a number would mislead
+            said = title.more if fits else ""
+            start = self.left - 0.4 - len(lines) * line_height(TEXT) - (line_height(SMALL) if said else 0.0)
+            paper.text(start, middle, "\n".join(lines), upright=True)
+            paper.text(start + len(lines) * line_height(TEXT), middle, said, upright=True, **MORE)
 
     def colour_bars(self, paper: Paper) -> None:
         """The colour bars, where the groups stand."""

@@ -39,7 +39,8 @@ def draw_statistics(
             where="layout",
             fix="measure several methods: xai run method=[gradient,gradcam,random] metric=[...]",
         )
-    return draw_critical_differences(drawn, look), _notes(found)
+    paper, notes = draw_critical_differences(drawn, look)
+    return paper, [*notes, *_notes(found)]
 
 
 def chosen(
