@@ -104,7 +104,7 @@ def _grid(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:  # noqa: 
 
     table = Table(box=None, pad_edge=False)
     for i, head in enumerate(heads):
-        table.add_column(escape(head), justify="right" if i else "left")
+        table.add_column(escape(head), justify="right" if i else "left", overflow="fold")
     for row in rows:
         table.add_row(*map(escape, row))
     return table

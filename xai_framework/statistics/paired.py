@@ -109,7 +109,7 @@ def paired(
             # never Wilson's: differences of hits are no shares
             difference=bootstrap(a - b, np.mean, seed),
             p=p[k],
-            effect=rank_biserial(a, b),
+            effect=rank_biserial(a, b) if len(a) else np.nan,
         )
         for k, (a, b) in values.items()
     ]
