@@ -26,7 +26,7 @@ def labels() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def predicted() -> Predicted:
-    """(network, pictures) -> names of the predicted classes, of the same pictures without, with and with a moved tag."""
+    """(network, pictures) -> names of the predicted classes, of the same pictures without, with and with moved tags."""
     found = {}
     for kind, options in PICTURES.items():
         dataset = TaggedShapes(images=IMAGES, seed=77, **options)
