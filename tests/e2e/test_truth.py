@@ -75,6 +75,11 @@ def test_the_audit_finds_the_tag_in_the_one_network_only(capsys: pytest.CaptureF
     capsys.readouterr()
     assert main(["table", "outputs/runs/audit", "--against", "shapes_clean", "--metric", "energy_in_region"]) == 0
     assert "shapes_shortcut against shapes_clean, star" in capsys.readouterr().out
+    for form, start in (("csv", "metric,better,backbone,against"), ("markdown", "## "), ("latex", "% ")):
+        assert main(["table", "outputs/runs/audit", "--against", "shapes_clean", "--format", form]) == 0
+        assert capsys.readouterr().out.startswith(start)
+    assert main(["table", "outputs/runs/audit", "--against", "shapes_claen"]) == 1
+    assert "did you mean 'shapes_clean'" in capsys.readouterr().err
 
 
 def test_the_audit_takes_own_pictures_and_checkpoints(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -61,6 +61,7 @@ def test_words_say_who_tells_the_backbones_apart() -> None:
     assert (
         found.words == "energy of net against net-untrained: higher by up; lower by down; not told apart by same, gone"
     )
+    assert math.isnan(found.pairs[-1].effect)
     none = paired({"gone": first["gone"]}, second, **NAMES)
     assert none.words == "no image has a value on both backbones: nothing can be compared"
 

@@ -108,7 +108,7 @@ def paired(
             second=mean_interval(b, possible),
             difference=difference_interval(a - b),
             p=p[k],
-            effect=rank_biserial(a, b),
+            effect=rank_biserial(a, b) if len(a) else np.nan,
         )
         for k, (a, b) in values.items()
     ]
