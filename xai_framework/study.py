@@ -153,11 +153,12 @@ def _recorded(group: Group, cell: Cell, outputs: str) -> dict[str, Any]:
 
 
 def _recipe(job: Job, cell: Cell) -> dict[str, Any]:
-    """What a cell depends on besides its method and dataset; settings that have their defaults are left out."""
+    """What a cell depends on besides its method; settings that have their defaults are left out."""
     usual = Settings()
     settings = {k: getattr(job.settings, k) for k in ("seed", "space", "untrained", "precision", "batch")}
     changed = {k: v for k, v in settings.items() if v != getattr(usual, k)}
-    return {"backbone": dict(job.backbone), "target": dict(cell.target_config)} | changed
+    plugins = {"dataset": job.dataset, "backbone": job.backbone, "target": cell.target_config}
+    return {kind: dict(config) for kind, config in plugins.items()} | changed
 
 
 def _changed(folder: Path, cells: Sequence[Mapping[str, Any]]) -> list[str]:

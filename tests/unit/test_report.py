@@ -418,14 +418,15 @@ def test_the_leaderboard_stands_on_the_page_in_words_and_numbers(tmp_path: Path)
     hostile = "</td><script>alert(1)</script>"
     comparisons = tuple(
         compared(
-            {"good": base + 0.3, hostile: base, "none": base * np.nan if metric == "c" else base - 0.1}, metric=metric
+            {"good": base + 0.3, hostile: base, "none": base * np.nan if metric == "c" else base - 0.1},
+            metric=metric,
         )
         for metric in ("a", "b", "c")
     )
     page = write_page(tmp_path, StudyView("s", [ColumnView("good")], [], 0, comparisons=comparisons)).read_text("utf-8")
     assert "good is best, distinguishable from all others at n = 40" in page
-    assert "nothing can be compared" in page
-    assert page.count('class="interval"') == 6  # three methods by two metrics; the third has no common image
+    assert "none has no value" in page
+    assert page.count('class="interval"') == 8  # three methods by two metrics, and two by the third
     assert "<script>alert" not in page
     assert "Mean rank over images, 1 is best" in page
     without = write_page(tmp_path, StudyView("s", [ColumnView("good")], [], 0)).read_text("utf-8")

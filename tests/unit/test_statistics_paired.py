@@ -81,7 +81,9 @@ def test_controls_are_found_by_name() -> None:
 def measure(backbone: str, label: str, numbers: np.ndarray, objects: int = 1, metric: str = "energy") -> Any:
     facts = {"metric": metric, "backbone": backbone, "target": "predicted", "label": label}
     facts |= {"dataset": {"name": "shapes", "objects": objects}}
-    return SimpleNamespace(facts=facts, path=Path("abc.h5"), numbers=numbers, higher_is_better=True)
+    return SimpleNamespace(
+        facts=facts, path=Path("abc.h5"), numbers=numbers, higher_is_better=True, range=(-math.inf, math.inf)
+    )
 
 
 def run_of(*measures: Any) -> Any:

@@ -38,7 +38,6 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse keeps its ty
     parser.add_argument("second", metavar="B", help="the same")
     parser.add_argument("--backbone", action="append", default=[], metavar="A=B", help="of A and B; may be repeated")
     parser.add_argument("--most", type=int, default=5, metavar="N", help="most changed images listed a pair (5)")
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
     parser.add_argument("--format", choices=("text", "markdown", "csv"), default="text", help="of the output")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--figure", metavar="FILE", help="also draw the most changed images, .pdf or .png")
@@ -72,7 +71,7 @@ def _changes(args: argparse.Namespace) -> RunChanges:
     from xai_framework.statistics import cell_changes, run_changes
 
     (first, one), (second, two) = _opened(args.first), _opened(args.second)
-    how = {"most": args.most, "seed": args.seed}
+    how = {"most": args.most}
     if one is None and two is None:
         return run_changes(first, second, backbones=_backbones(args.backbone), **how)
     if args.backbone:

@@ -44,7 +44,6 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse keeps its ty
     what.add_argument("--metric", nargs="+", metavar="NAME", help="of leaderboard and critical-difference (all)")
     what.add_argument("--backbone", help="where the run has several")
     what.add_argument("--target", help="where the run has several")
-    what.add_argument("--seed", type=int, default=0, help="of the bootstrap")
     how = parser.add_argument_group("how maps look")
     scale = "maps that share a colour scale: none, those of a method, of an image (row), all (own)"
     how.add_argument("--scale", metavar="{" + ",".join(SCALES) + "}", help=scale)
@@ -82,7 +81,6 @@ def figure_command(args: argparse.Namespace) -> int:
         backbone=args.backbone,
         target=args.target,
         metrics=args.metric,
-        seed=args.seed,
         **given,
     )
     for file in made.save(output):

@@ -48,7 +48,6 @@ def table_command(args: argparse.Namespace) -> int:
                 f"no metric {args.metric!r} in this run", where="--metric", fix=did_you_mean(args.metric, names)
             )
         board = Leaderboard(tuple(c for c in board.comparisons if c.metric == args.metric))
-    pairs = PairedBoard(tuple(c for c in paired_comparisons(run, args.against) if args.metric in (None, c.metric)))
     if args.agreement or args.stability:
         if args.output or args.format == "parquet":
             raise ConfigError("is for the leaderboard alone", where="--output" if args.output else "--format parquet")
@@ -58,6 +57,7 @@ def table_command(args: argparse.Namespace) -> int:
             for comparison in board.comparisons:
                 _print_stability(stability(comparison, seed=args.seed), args.format)
         return 0
+    pairs = PairedBoard(tuple(c for c in paired_comparisons(run, args.against) if args.metric in (None, c.metric)))
     shown = pairs if args.against else board
     if args.format == "parquet":
         _write_parquet(list(shown.rows()), args.output)

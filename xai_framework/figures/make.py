@@ -41,7 +41,6 @@ def figure(
     backbone: str | None = None,
     target: str | None = None,
     metrics: Sequence[str] | None = None,
-    seed: int = 0,
     registry: Registry | None = None,
     **look: Any,  # noqa: ANN401 - fields of Look
 ) -> PaperFigure:
@@ -54,7 +53,7 @@ def figure(
     ``methods`` are labels in their order (default: all), ``images`` ids or the first so many (default: 4; samples: 1;
     two-rows: 5), ``metrics`` those of the statistics (default: all). ``backbone`` and ``target`` are needed where the
     run has several. ``look``: width (mm), dpi, scale, colormap, signed_colormap, opacity, percentile, grey,
-    labels, truth, see :class:`Look`. ``seed`` is the bootstrap's.
+    labels, truth, see :class:`Look`.
 
     Raises ConfigError for what the run does not hold or the paper does not fit, StoreError for damaged files.
     """
@@ -67,7 +66,7 @@ def figure(
     with settings():
         if layout in STATISTICS:
             place: dict[str, Any] = {"methods": methods, "backbone": backbone, "target": target}
-            paper, notes = draw_statistics(opened, layout, how, metrics=metrics, seed=seed, **place)
+            paper, notes = draw_statistics(opened, layout, how, metrics=metrics, **place)
         else:
             many = _IMAGES.get(layout, 4) if images is None else images
             place = {"methods": methods, "images": many, "backbone": backbone, "target": target}

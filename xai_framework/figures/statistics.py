@@ -26,10 +26,9 @@ def draw_statistics(
     backbone: str | None,
     target: str | None,
     metrics: Sequence[str] | None,
-    seed: int,
 ) -> tuple[Paper, list[str]]:
     """The figure and its notes. Raises ConfigError for what the run does not hold, StoreError without metrics."""
-    found = chosen(run, methods=methods, backbone=backbone, target=target, metrics=metrics, seed=seed)
+    found = chosen(run, methods=methods, backbone=backbone, target=target, metrics=metrics)
     if layout == "leaderboard":
         return draw_leaderboard(found, look), _notes(found)
     drawn = [c for c in found if math.isfinite(c.critical_difference)]
@@ -50,10 +49,9 @@ def chosen(
     backbone: str | None,
     target: str | None,
     metrics: Sequence[str] | None,
-    seed: int,
 ) -> list[Comparison]:
     """The comparisons of one backbone and target, in the order of the metrics, of these methods only."""
-    everything = _of_methods(run, methods, seed) if methods else list(leaderboard(run).comparisons)
+    everything = _of_methods(run, methods) if methods else list(leaderboard(run).comparisons)
     place = one_of("backbone", backbone, (c.backbone for c in everything))
     there = [c for c in everything if c.backbone == place]
     aim = one_of("target", target, (c.target for c in there))
@@ -62,7 +60,7 @@ def chosen(
     return [c for name in names for c in there if c.metric == name]
 
 
-def _of_methods(run: Run, methods: Sequence[str], seed: int) -> list[Comparison]:
+def _of_methods(run: Run, methods: Sequence[str]) -> list[Comparison]:
     """As if the run had these methods only: images and ranks that others would take part in change."""
     labels = [str(m.facts["label"]) for m in run.measures]
     in_order(methods, labels)

@@ -44,7 +44,8 @@ def _table(c: Comparison, place: int, *, is_open: bool) -> dict[str, Any]:
         "words": c.words,
         "friedman": _text(c.friedman),
         "critical": _text(c.critical_difference),
-        "diagram": diagram_of([(s.label, s.rank) for s in c.standings], c.critical_difference),
+        "diagram": diagram_of([(s.label, s.rank) for s in c.ranked], c.critical_difference),
+        "cost": _cost_of(c),
         "width": _WIDTH,
         "low": _text(low),
         "high": _text(high),
@@ -59,6 +60,9 @@ def _row(s: Standing, low: float, high: float, *, best: bool) -> dict[str, Any]:
     known = all(map(math.isfinite, (s.mean.value, s.mean.low, s.mean.high)))
     return {
         "label": s.label,
+        "control": s.control,
+        "passes": "" if s.cost is None else f"{s.cost.passes:.4g}",
+        "seconds": "" if s.cost is None else f"{s.cost.seconds:.2g}",
         "rank": _text(s.rank),
         "mean": _text(s.mean.value),
         "bounds": f"{_text(s.mean.low)} to {_text(s.mean.high)}" if known else "",
@@ -67,7 +71,7 @@ def _row(s: Standing, low: float, high: float, *, best: bool) -> dict[str, Any]:
         "images": s.images,
         "worst": _text(s.worst_case),
         "p": "" if best else _text(s.p),
-        "alike": not best and not s.distinguishable,
+        "alike": not best and not s.distinguishable and math.isfinite(s.p),
         "bar": {"from": place(s.mean.low), "to": place(s.mean.high), "at": place(s.mean.value)} if known else None,
     }
 
@@ -86,6 +90,36 @@ def _ranks(comparisons: Sequence[Comparison], place: int) -> dict[str, Any]:
         rows.append((mean, label, cells))
     ordered = [{"label": label, "cells": cells} for _, label, cells in sorted(rows, key=lambda row: row[:2])]
     return {"metrics": metrics, "rows": ordered, "place": place, "where": comparisons[0].where}
+
+
+def _cost_of(c: Comparison) -> dict[str, Any] | None:
+    """Cost against quality: seconds an image, on a logarithmic scale, and the mean. None where it is not known."""
+    known = [s for s in c.ranked if s.cost is not None and s.cost.seconds > 0 and math.isfinite(s.mean.value)]
+    if len(known) < 3:
+        return None
+    seconds = [math.log10(s.cost.seconds) for s in known if s.cost is not None]
+    left, right = math.floor(min(seconds)), math.ceil(max(seconds))
+    right = max(right, left + 1)
+    values = [s.mean.value for s in known]
+    low, high = min(values), max(values)
+    sign = 1 if c.higher_is_better else -1
+    frontier, best = set(), -math.inf
+    for _, s in sorted(zip(seconds, known, strict=True), key=lambda pair: (pair[0], -sign * pair[1].mean.value)):
+        if sign * s.mean.value > best:
+            best = sign * s.mean.value
+            frontier.add(s.label)
+    points = [
+        {
+            "x": round(60 + 440 * (at - left) / (right - left), 1),
+            "y": round(20 + 180 * ((high - s.mean.value) / (high - low) if high > low else 0.5), 1),
+            "label": s.label,
+            "frontier": s.label in frontier,
+            "said": f"{s.label}: {s.cost.seconds if s.cost else 0:.2g} s an image, mean {_text(s.mean.value)}",
+        }
+        for at, s in zip(seconds, known, strict=True)
+    ]
+    ticks = [{"x": 60 + 440 * (k - left) / (right - left), "text": f"{10.0**k:g} s"} for k in range(left, right + 1)]
+    return {"points": points, "ticks": ticks, "low": _text(low), "high": _text(high)}
 
 
 def _shade(rank: float, methods: int) -> int:

@@ -12,6 +12,7 @@ from xai_framework.registry import Registry
 from xai_framework.report.view import RecipeView
 
 _PLAIN = re.compile(r"[A-Za-z_./][\w./+-]*")
+_KINDS = ("dataset", "backbone", "target")
 _WORDS = ("null", "true", "false", "nan", "inf")
 
 
@@ -19,13 +20,11 @@ def recipe_of(facts: Mapping[str, Any], registry: Registry) -> RecipeView:
     """``facts`` are a cell's, as a run has them. Parameters that have their defaults are left out."""
     label, method = str(facts["label"]), dict(facts.get("method", {}))
     recipe = facts.get("recipe", {})
-    words = [*_plugin("dataset", facts.get("dataset"), registry)]
-    for kind in ("backbone", "target"):
-        words += _plugin(kind, recipe.get(kind), registry)
+    words = [word for kind in _KINDS for word in _plugin(kind, recipe.get(kind), registry)]
     name = str(method.pop("name", label))
     # under the method's own name, whatever its label in the study: labels are no part of what is computed
     words += [f"method=[{name}]", *_parameters("method", name, f"method.{name}", method, registry)]
-    words += [f"{k}={written(v)}" for k, v in recipe.items() if k not in ("backbone", "target")]
+    words += [f"{k}={written(v)}" for k, v in recipe.items() if k not in _KINDS]
     command = shlex.join(["xai", "run", *words])
     return RecipeView(label, str(facts.get("backbone", "")), str(facts.get("target", "")), command)
 

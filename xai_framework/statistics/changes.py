@@ -156,9 +156,7 @@ class RunChanges:
         return bool(self.left) or any(p.differs for p in self.pairs)
 
 
-def run_changes(
-    first: Run, second: Run, *, backbones: Mapping[str, str] | None = None, most: int = 5, seed: int = 0
-) -> RunChanges:
+def run_changes(first: Run, second: Run, *, backbones: Mapping[str, str] | None = None, most: int = 5) -> RunChanges:
     """All cells of two runs that belong together; ``backbones`` pairs those of other names, and only those.
 
     ``most`` rows are listed a pair. Reads one row of each file at a time. Raises ConfigError for a backbone that is not
@@ -168,7 +166,7 @@ def run_changes(
     maps = paired(first.cells, second.cells, known, only=bool(backbones))
     values = paired(first.measures, second.measures, known, only=bool(backbones))
     notes = [f"backbone {a} of A is compared with {b} of B" for a, b in known.items() if a != b]
-    pairs = [_pair(a, b, [v for v in values.pairs if _key(v[0]) == _key(a)], most, seed) for a, b in maps.pairs]
+    pairs = [_pair(a, b, [v for v in values.pairs if _key(v[0]) == _key(a)], most) for a, b in maps.pairs]
     # what is not there has no metrics either, and that is told once
     shared = {_key(cell) for pair in maps.pairs for cell in pair}
     alone = [v for v in values.left if _key(v[1]) in shared]
@@ -182,7 +180,6 @@ def cell_changes(
     measures: tuple[Sequence[StoredValues], Sequence[StoredValues]] = ((), ()),
     *,
     most: int = 5,
-    seed: int = 0,
 ) -> RunChanges:
     """Two cells, whatever they are called; ``measures`` are those of the first and of the second."""
     there = {str(v.facts["metric"]): v for v in measures[1]}
@@ -191,12 +188,10 @@ def cell_changes(
     why = "the other cell was not measured by it"
     left = [(side, name_of(v), why) for side, m in zip("AB", measures, strict=True) for v in m
             if str(v.facts["metric"]) not in shared]  # fmt: skip
-    return RunChanges(_corrected([_pair(first, second, both, most, seed)]), tuple(left))
+    return RunChanges(_corrected([_pair(first, second, both, most)]), tuple(left))
 
 
-def _pair(
-    a: StoredMaps, b: StoredMaps, values: Sequence[tuple[StoredValues, StoredValues]], most: int, seed: int
-) -> PairChanges:
+def _pair(a: StoredMaps, b: StoredMaps, values: Sequence[tuple[StoredValues, StoredValues]], most: int) -> PairChanges:
     notes = []
     for what in ("method", "dataset"):
         if said := parameters_that_differ(a.facts.get(what, {}), b.facts.get(what, {})):
@@ -207,7 +202,7 @@ def _pair(
         if said:
             notes.append(f"{first.facts['metric']} is measured differently, not compared: {said}")
         else:
-            metrics.append(metric_change(first, second, seed))
+            metrics.append(metric_change(first, second))
     return PairChanges(a, b, map_changes(a, b, most), tuple(metrics), tuple(notes))
 
 
@@ -287,7 +282,7 @@ def _kept(listed: list[ChangedRow], row: ChangedRow, most: int) -> list[ChangedR
     return sorted([*listed, row], key=lambda r: r.order)[:most]
 
 
-def metric_change(first: StoredValues, second: StoredValues, seed: int = 0) -> MetricChange:
+def metric_change(first: StoredValues, second: StoredValues) -> MetricChange:
     """One metric of two cells, on the images (by id and content) that have a value in both; ``p`` as it is alone."""
     places = {key: i for i, key in enumerate(second.file.keys)}
     shared = [(i, places[key]) for i, key in enumerate(first.file.keys) if key in places]
@@ -303,7 +298,7 @@ def metric_change(first: StoredValues, second: StoredValues, seed: int = 0) -> M
         n=len(x),
         first=float(x.mean()) if len(x) else math.nan,
         second=float(y.mean()) if len(y) else math.nan,
-        difference=difference_interval(y - x),
+        difference=difference_interval(y - x, first.range),
         p=wilcoxon(y, x),
         effect=sign * rank_biserial(y, x) if len(x) else math.nan,
         identical=whole and np.array_equal(a, b, equal_nan=True),

@@ -34,13 +34,14 @@ def mean_interval(values: Numbers, possible: Bounds = (-np.inf, np.inf)) -> Inte
     return Interval(float(values.mean()), low, high)
 
 
-def difference_interval(differences: Numbers) -> Interval:
-    """Of the mean of paired differences; those of 0 and 1 are no shares."""
+def difference_interval(differences: Numbers, possible: Bounds = (-np.inf, np.inf)) -> Interval:
+    """Of the mean of paired differences of values within what is ``possible``; those of 0 and 1 are no shares."""
     differences = np.asarray(differences, np.float64)
     if len(differences) < 2:
         return _without_bounds(differences)
-    low, high = unskewed(differences[None])
-    return Interval(float(differences.mean()), float(low[0]), float(high[0]))
+    most = possible[1] - possible[0]
+    low, high = (float(np.clip(bound[0], -most, most)) for bound in unskewed(differences[None]))
+    return Interval(float(differences.mean()), low, high)
 
 
 def median_interval(values: Numbers) -> Interval:

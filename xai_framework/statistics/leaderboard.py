@@ -38,7 +38,8 @@ class Leaderboard:
                 better = "higher" if c.higher_is_better else "lower"
                 place = (c.metric, better, c.backbone, c.target, s.label, s.control, s.rank)
                 values = (*_bounds(s.mean), *_bounds(s.median), c.common, s.valid, s.images)
-                yield dict(zip(_COLUMNS, (*place, *values, s.worst_case, s.p, s.effect, *_costs(s.cost)), strict=True))
+                rest = (s.worst_case, s.p, s.effect, *_costs(s.cost), c.dataset)
+                yield dict(zip(_COLUMNS, (*place, *values, *rest), strict=True))
 
     def csv(self) -> str:
         """The rows as CSV."""

@@ -106,7 +106,7 @@ def paired(
             common=len(a),
             first=mean_interval(a, possible),
             second=mean_interval(b, possible),
-            difference=difference_interval(a - b),
+            difference=difference_interval(a - b, possible),
             p=p[k],
             effect=rank_biserial(a, b) if len(a) else np.nan,
         )
