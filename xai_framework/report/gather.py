@@ -21,7 +21,7 @@ from xai_framework.report.page import MOST_IN_ONE_FILE, Form, PageScale, PageSty
 from xai_framework.report.photographs import Photographs, truth_of
 from xai_framework.report.recipe import recipe_of
 from xai_framework.report.view import CellView, ColumnView, MetricView, PictureView, StudyView
-from xai_framework.statistics import leaderboard
+from xai_framework.statistics import PairedBoard, Summary, leaderboard, paired_comparisons
 from xai_framework.statistics.datasets import dataset_captions, dataset_key
 from xai_framework.store import MapFile, Run, StoredMaps, StoredRow, StoredValues, open_run
 
@@ -51,9 +51,19 @@ def view_of(run: Run | Sequence[Run], registry: Registry) -> StudyView:
             if r.measures
             for c in leaderboard(r).comparisons
         ],
+        pairs=[summary for r in runs for summary in _pairs(r)],
         metrics=[MetricView(name, m.higher_is_better) for name, m in metrics.items()],
         recipes=[recipe_of(c.facts, registry) for r in runs for c in r.cells],
     )
+
+
+def _pairs(run: Run) -> tuple[Summary, ...]:
+    """Two backbones, method by method; of more, each against its untrained control."""
+    names = list(dict.fromkeys(str(m.facts.get("backbone", "")) for m in run.measures))
+    if len(names) < 2:
+        return ()
+    found = paired_comparisons(run)
+    return PairedBoard(found or (paired_comparisons(run, names[1]) if len(names) == 2 else ())).summaries()
 
 
 def _names(runs: Sequence[Run]) -> list[str]:

@@ -27,6 +27,7 @@ from xai_framework.report.look import SCALES, PageScale, PageStyle
 from xai_framework.report.rows import PARTS, WORDS, Json, Rows
 from xai_framework.report.text import plural
 from xai_framework.report.view import PictureView, StudyView
+from xai_framework.statistics.paired_board import MARKS
 from xai_framework.store import write_atomic
 
 __all__ = ["PageScale", "PageStyle", "write_page"]
@@ -168,6 +169,7 @@ def _facts(rows: Rows, pieces: _Pieces, *, single: bool) -> Json:
         "style": style,
         "filters": style.filters,
         "problems": _problems(rows),
+        "marks": MARKS,
         "board": board_of(study.comparisons),
         "summary": _summary(rows),
         "head": as_json(head),

@@ -13,7 +13,7 @@ from xai_framework.core.dataset import Box
 from xai_framework.core.maps import status_of
 from xai_framework.core.renderer import flat
 from xai_framework.core.status import Status
-from xai_framework.statistics import Comparison
+from xai_framework.statistics import Comparison, Summary
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -99,7 +99,7 @@ class StudyView:
 
     All rows of one image stand together, so that a cut after so many images needs no look at the rest. ``images``
     counts the different images of the whole study. ``notes`` are short lines for the head of the page, ``comparisons``
-    what metrics say of the methods.
+    what metrics say of the methods, ``pairs`` what they say of two backbones.
     """
 
     title: str
@@ -113,3 +113,4 @@ class StudyView:
     comparisons: Sequence[Comparison] = ()
     metrics: Sequence[MetricView] = ()
     recipes: Sequence[RecipeView] = ()
+    pairs: Sequence[Summary] = ()

@@ -22,6 +22,7 @@ from xai_framework.statistics.paired import PairedComparison as PairedComparison
 from xai_framework.statistics.paired import paired as paired
 from xai_framework.statistics.paired import paired_comparisons as paired_comparisons
 from xai_framework.statistics.paired_board import PairedBoard as PairedBoard
+from xai_framework.statistics.paired_board import Summary as Summary
 from xai_framework.statistics.ranks import critical_difference as critical_difference
 from xai_framework.statistics.ranks import holm as holm
 from xai_framework.statistics.ranks import rank_biserial as rank_biserial

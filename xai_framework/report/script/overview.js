@@ -73,11 +73,22 @@ function nearestPoint(event) {
   return best;
 }
 
+/** The first rows, so that maps are the first thing seen: of one image, where it has several. */
+function drawExamples() {
+  const box = find("examples");
+  if (!box || box.childElementCount || state.view !== "overview") return;
+  const first = head.rows.map((_, row) => row).filter((row) => head.rows[row].image === 0);
+  for (const row of (first.length > 1 ? first : [0, 1]).slice(0, 2)) if (row in head.rows) box.append(makeRow({ row }, true).element);
+  find("all-images").hidden = head.rows.length === 0;
+}
+
 function drawBoard() {
+  drawExamples();
   for (const element of all("[data-board]")) element.hidden = Number(element.dataset.board) !== state.board;
   for (const details of all("details.metric")) if (details.open && !details.hidden) drawStrips(details);
 }
 
+find("all-images")?.addEventListener("click", () => change({ view: "images" }));
 for (const details of all("details.metric")) details.addEventListener("toggle", drawBoard);
 for (const board of all("table.board")) {
   all("thead th", board).forEach((cell, column) => {
