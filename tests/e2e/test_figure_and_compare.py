@@ -29,6 +29,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "dataset.images=6",
         "dataset.objects=2",
         "metric=[pointing_game,gini]",
+        "controls=[]",
     ]
     strip = ["method.smoothgrad.samples=3", "method.smoothgrad.snapshots=[1,2,3]"]
     assert main(["run", *common, "method=[gradient,gradcam,smoothgrad]", *strip, "study=before"]) == 0
