@@ -7,6 +7,8 @@ const shown = new Map();
 /** Where the keyboard is: place in the order, and column (0: the photograph). */
 const cursor = { at: 0, column: 0 };
 
+let onPaper = false;
+
 const grid = find("grid");
 const body = find("rows");
 
@@ -34,8 +36,9 @@ function arrange() {
   drawGrid();
 }
 
-/** Make rows that came into sight, drop those that left it. */
+/** Make rows that came into sight, drop those that left it. On paper all are in sight. */
 function drawGrid() {
+  if (onPaper) return;
   const each = height();
   const first = Math.max(0, Math.floor(grid.scrollTop / each) - 1);
   const last = Math.min(order.length - 1, Math.ceil((grid.scrollTop + grid.clientHeight) / each) + 1);
@@ -45,17 +48,28 @@ function drawGrid() {
       shown.delete(at);
     }
   }
-  for (let at = first; at <= last; at += 1) {
-    if (shown.has(at)) continue;
-    const row = makeRow(order[at]);
-    row.element.style.top = `${at * each}px`;
-    row.element.setAttribute("aria-rowindex", String(at + 2));
-    row.element.dataset.at = at;
-    shown.set(at, row);
-    const next = [...body.children].find((other) => Number(/** @type {any} */ (other).dataset.at) > at);
-    body.insertBefore(row.element, next ?? null);
-  }
+  for (let at = first; at <= last; at += 1) placeRow(at);
   markCursor();
+}
+
+/** Make the row at this place of the order, where it is not there yet. @param {number} at */
+function placeRow(at) {
+  if (shown.has(at)) return;
+  const row = makeRow(order[at]);
+  row.element.style.top = `${at * height()}px`;
+  row.element.setAttribute("aria-rowindex", String(at + 2));
+  row.element.dataset.at = at;
+  shown.set(at, row);
+  const next = [...body.children].find((other) => Number(/** @type {any} */ (other).dataset.at) > at);
+  body.insertBefore(row.element, next ?? null);
+}
+
+/** All rows, or as many as make sense. @param {boolean} whether */
+function printing(whether) {
+  if (state.view !== "images") return;
+  onPaper = whether;
+  if (!whether) { arrange(); return; }
+  for (let at = 0; at < Math.min(order.length, 200); at += 1) placeRow(at);
 }
 
 function makeNames() {

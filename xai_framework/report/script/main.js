@@ -374,19 +374,9 @@ function gridKey(event, target) {
 find("help-open").addEventListener("click", () => find("help").showModal());
 find("help-close").addEventListener("click", () => find("help").close());
 
-// Paper has no scroll bar: all rows, or as many as make sense.
-window.addEventListener("beforeprint", () => {
-  if (state.view !== "images") return;
-  for (let at = 0; at < Math.min(order.length, 200); at += 1) {
-    if (shown.has(at)) continue;
-    const row = makeRow(order[at]);
-    row.element.style.top = `${at * height()}px`;
-    row.element.dataset.at = at;
-    shown.set(at, row);
-    body.append(row.element);
-  }
-});
-window.addEventListener("afterprint", () => { if (state.view === "images") arrange(); });
+// Paper has no scroll bar.
+window.addEventListener("beforeprint", () => printing(true));
+window.addEventListener("afterprint", () => printing(false));
 
 readAddress();
 fillColumns();
