@@ -295,7 +295,7 @@ def test_explain_one_picture(folder: Path, capsys: pytest.CaptureFixture[str]) -
 @pytest.mark.parametrize(
     ("line", "found"),
     [
-        ("xai r", ["run", "repair", "report"]),
+        ("xai r", ["run", "report", "repair"]),
         ("xai fig", ["figure"]),
         ("xai figure --layout le", ["leaderboard"]),
         ("xai compare --fi", ["--figure"]),
