@@ -29,7 +29,7 @@ def one_metric_of(found: tuple[PairedComparison, ...], metric: str) -> list[Pair
 @pytest.mark.slow
 def test_a_trained_network_beats_its_control_by_every_metric(capsys: pytest.CaptureFixture[str]) -> None:
     methods = f"method=[{','.join([*HONEST, 'random', 'edge'])}]"
-    assert main(["run", "experiment=truth", "dataset.images=32", methods, "executor=serial", "report=false"]) == 0
+    assert main(["run", "experiment=truth", "dataset.images=64", methods, "executor=serial", "report=false"]) == 0
     run = xai.open_run("outputs/runs/truth")
     found = paired_comparisons(run)
     assert {(c.backbone, c.against, c.dataset) for c in found} == {
