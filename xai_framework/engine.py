@@ -24,6 +24,8 @@ from xai_framework.core.errors import ConfigError, ImageError, ModelError, Targe
 from xai_framework.core.explainer import CLEAN, Ask, Shape
 from xai_framework.core.status import Status
 from xai_framework.core.target import About, Target
+from xai_framework.fast.batch import Largest, rows_per_pass
+from xai_framework.fast.ways import Ways
 from xai_framework.guard import Guard
 from xai_framework.handout import Handouts
 from xai_framework.judge import Judged
@@ -51,16 +53,6 @@ class Ran:
     failed: int
     complete: bool
     bytes: int
-
-
-def rows_per_pass(shape: Sequence[int]) -> int:
-    """The most rows in one pass: a power of two up to 32 that keeps a batch of inputs near 8 MB of float32.
-
-    A rule of sizes alone, never of timing or of the methods at hand, so results are the same on every run.
-    """
-    values = int(np.prod(shape))
-    fitting = max(1, (1 << 21) // max(1, values))
-    return int(min(32, 1 << (fitting.bit_length() - 1)))
 
 
 class Engine:
@@ -103,17 +95,20 @@ class Engine:
         self.input_shape = (adapter.preprocess.channels, *adapter.preprocess.geometry((224, 224)).input_size)
         if self.device.type == "cuda":
             self.counts.wait = partial(torch.cuda.synchronize, self.device)
-        self.batch = batch or rows_per_pass(self.input_shape)
-        self.chunk = self.batch
         self.attempts = Attempts(Guard(adapter.model), tell)
-        self._check(tasks)
+        self.ways = Ways(adapter)
+        self.batch = batch or rows_per_pass(self._check(tasks))
+        self.chunk = self.batch
 
-    def _check(self, tasks: Sequence[Task]) -> None:
+    def _check(self, tasks: Sequence[Task]) -> int:
+        """Returns how many values the largest activation has."""
+        largest = Largest()
         blank = torch.zeros((1, *self.input_shape), dtype=self.dtype, device=self.device)
         for target in {id(t.target): t.target for t in tasks}.values():
             probe = SharedProbe(self.adapter, target)
             try:
-                classes = probe.outputs(blank).shape[1]
+                with largest:
+                    classes = probe.outputs(blank).shape[1]
             except torch.OutOfMemoryError:
                 raise
             except (RuntimeError, AssertionError, ValueError) as error:  # networks refuse a size in many ways
@@ -133,6 +128,7 @@ class Engine:
         if layers:  # they must exist, run, and give a grid
             probe = SharedProbe(self.adapter, tasks[0].target)
             probe.layers(blank, torch.zeros(1, dtype=torch.int64, device=self.device), layers, grads=False)
+        return max(largest.values, blank.numel())
 
     def run(self, rows: Sequence[int], tasks: Sequence[Task]) -> Ran:
         """Compute ``rows`` of all ``tasks`` and store one shard each.
@@ -206,7 +202,8 @@ class Engine:
         rng = NamedRng.of(self.seed, [r.id for r in rows], handouts)
         asks = _united([a for t in tasks for a in t.method.needs(_shape_of(inputs))])
         taken: Taken = {}
-        for target in {id(t.target): t.target for t in tasks}.values():
+        all_targets = {id(t.target): t.target for t in tasks}.values()
+        for target in all_targets:
             probe = SharedProbe(
                 self.adapter,
                 target,
@@ -215,6 +212,8 @@ class Engine:
                 asks=asks,
                 references=self.references,
                 counts=self.counts,
+                ways=self.ways,
+                others=len(all_targets) > 1,
             )
             facts = BatchFacts(rows, prepared, self.adapter.labels)
             about = [About(r.id, r.label, self.adapter.labels) for r in rows]

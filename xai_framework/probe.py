@@ -14,7 +14,7 @@ from torch import Tensor
 
 from xai_framework.capture import Graph, Listen, Substitute, Taps, at_rest, no_path, replaced
 from xai_framework.core.adapter import Layer, ModelAdapter
-from xai_framework.core.edits import Edits
+from xai_framework.core.edits import Boxes, Edits
 from xai_framework.core.errors import LayerError, ModelError, NotApplicable, TargetError, XaiError
 from xai_framework.core.explainer import Ask
 from xai_framework.core.gaussian import blur
@@ -22,6 +22,8 @@ from xai_framework.core.images import open_image
 from xai_framework.core.probe import Baseline, Reduce, Rng
 from xai_framework.core.rule import PLAIN, Function, Rule
 from xai_framework.core.target import Target
+from xai_framework.fast.ways import Ways
+from xai_framework.fast.windows import MOST_COPIES
 from xai_framework.handout import Handout, Handouts
 from xai_framework.meter import Bill, Counts
 
@@ -64,6 +66,8 @@ class _Pass:
     rule: Rule
     layers: dict[str, Layer] = field(default_factory=dict)
     bill: Bill | None = None
+    spent: bool = False
+    """Whether its graph is gone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +96,9 @@ class SharedProbe:
     """The Probe methods talk to. ``asks`` are the united needs of all methods planned on a batch, by what they are
     asked of; they decide how much one pass captures, never what it gives.
 
-    ``chunk`` is the most rows in one pass. ``counts`` is shared with probes made by :meth:`on`.
+    ``chunk`` is the most rows in one pass. ``counts`` is shared with probes made by :meth:`on`. ``ways`` are faster
+    ones of asking the same network; without them all is computed the plain way. ``others``: other targets will be asked
+    about too, so that graphs are kept for them, which makes backward passes slower by a tenth.
     """
 
     def __init__(
@@ -105,9 +111,12 @@ class SharedProbe:
         asks: Mapping[Hashable, Sequence[Ask]] | None = None,
         references: dict[str, Tensor] | None = None,
         counts: Counts | None = None,
+        ways: Ways | None = None,
+        others: bool = True,
     ) -> None:
         self.adapter, self.target, self.chunk = adapter, target, chunk
         self.counts = counts or Counts()
+        self._ways, self._most, self._others = ways, MOST_COPIES, others
         self._handouts = handouts or Handouts()
         self._asks = dict(asks or {})
         self._references = references if references is not None else {}
@@ -169,7 +178,7 @@ class SharedProbe:
     def smaller(self, chunk: int) -> SharedProbe:
         """The same probe with fewer rows in one pass; what is known already is still known."""
         twin = copy.copy(self)
-        twin.chunk = chunk
+        twin.chunk = twin._most = chunk
         return twin
 
     def under(self, target: Target) -> SharedProbe:
@@ -227,12 +236,12 @@ class SharedProbe:
             passes = self._passes(handout, united, rule)
             rows = targets.split([len(p.leaf) for p in passes])
             with self.counts.shared() as bill:
-                answer = _joined([self._backward(p, t, united, keep=True) for p, t in zip(passes, rows, strict=True)])
+                found = [self._backward(p, t, united, keep=self._others) for p, t in zip(passes, rows, strict=True)]
+            answer = _joined(found)
             bills = (bill, *(p.bill for p in passes[:1] if p.bill is not None))
             known = (united, answer, targets, bills)  # targets are kept alive: their id is part of the key
             handout.answers[key] = known
-            found = [t for f in answer.values() for t in (f.activation, f.gradient) if t is not None]
-            handout.watch(*found)
+            handout.watch(*(t for f in answer.values() for t in (f.activation, f.gradient) if t is not None))
         for bill in known[3]:
             self.counts.use(bill)
         return known[1]
@@ -247,7 +256,7 @@ class SharedProbe:
         """The forward passes of a handout, run once with all that anybody announced to want."""
         key = ("forward", rule, id(self.adapter.model))
         known: list[_Pass] | None = handout.answers.get(key)
-        if known is None or not known[0].want.covers(want):
+        if known is None or not known[0].want.covers(want) or (want.backward and any(p.spent for p in known)):
             want = self._united(handout, rule, want)
             step = max(rule.rows, self.chunk // rule.rows * rule.rows)
             with self.counts.shared() as bill:
@@ -266,24 +275,36 @@ class SharedProbe:
 
     def _forward(self, inputs: Tensor, want: _Want, rule: Rule) -> _Pass:
         layers = {name: self._layer(name) for name in want.layers}
+        adapter, layers = self._fastest(inputs, layers, rule)
         # a rule judges every function between score and input, whoever else asks: its graph always starts at the input
         graph: Graph = "none" if not want.backward else "below" if want.gradient or rule != PLAIN else "here"
         taps = Taps({layer.name: layer.module for layer in layers.values()}, graph)
         self.counts.add(forward=len(inputs))
         with ExitStack() as stack:
-            stack.enter_context(at_rest(self.adapter.model))
+            stack.enter_context(at_rest(adapter.model))
             # also restores the mode that a tap switches on in mid-pass
             stack.enter_context(torch.set_grad_enabled(graph == "below"))
             leaf = inputs.detach().clone().requires_grad_(graph == "below")
             substitute = Substitute(rule) if rule != PLAIN else None
             with taps.listening(), substitute or ExitStack():
                 # a clone enters the model: it may work in place on its input
-                outputs = self.adapter.forward(leaf.clone())
+                outputs = adapter.forward(leaf.clone())
             if substitute is not None:
                 substitute.check_used()
         if len(outputs) != len(inputs):
             raise ModelError(f"the model gives {len(outputs)} rows for {len(inputs)} inputs")
         return _Pass(want, leaf, outputs, taps, rule, layers)
+
+    def _fastest(self, inputs: Tensor, layers: dict[str, Layer], rule: Rule) -> tuple[ModelAdapter, dict[str, Layer]]:
+        """The adapter that answers fastest, with its own layers. A rule must see the network as it is."""
+        if self._ways is None or rule != PLAIN:
+            return self.adapter, layers
+        with at_rest(self.adapter.model), torch.no_grad():
+            adapter = self._ways.adapter(inputs, [layer.name for layer in layers.values()])
+        if adapter is self.adapter or not layers:
+            return adapter, layers
+        modules = dict(adapter.model.named_modules())
+        return adapter, {n: Layer(x.name, modules[x.name], x.to_grid) for n, x in layers.items()}
 
     def _backward(self, done: _Pass, targets: Tensor, want: _Want, *, keep: bool) -> Answer:
         """Gradients of the score of ``targets``; with ``keep`` the graph stays, other targets may follow."""
@@ -295,7 +316,9 @@ class SharedProbe:
             gradients = self._gradients(done, targets, asked, keep)
         answer: Answer = {}
         if want.gradient:
-            answer[INPUT] = _Found(done.leaf.detach(), gradients.get(INPUT), no_path("the input"))
+            gradient = gradients.get(INPUT)
+            gradient = None if gradient is None else gradient.contiguous()
+            answer[INPUT] = _Found(done.leaf.detach(), gradient, no_path("the input"))
         for name in want.layers:
             answer[name] = _on_grid(done.layers[name], done.taps, seen[name], gradients.get(name))
         return answer
@@ -307,6 +330,7 @@ class SharedProbe:
             if not end.requires_grad or not asked:
                 return {}
             self.counts.add(backward=len(done.leaf))
+            done.spent = not keep
             found = torch.autograd.grad(end, list(asked.values()), start, retain_graph=keep, allow_unused=True)
         return {name: gradient for name, gradient in zip(asked, found, strict=True) if gradient is not None}
 
@@ -332,11 +356,26 @@ class SharedProbe:
         row = torch.tensor([number])
         # allocated before the copies: small tensors kept between large ones would leave holes, and memory would grow
         scores = inputs.new_empty(len(edits))
+        if self._by_windows(inputs, targets[number], number, edits, scores):
+            return scores
         for first in range(0, len(edits), self.chunk):
             k = range(first, min(len(edits), first + self.chunk))
             outputs = self._forward(edits.make(inputs[number : number + 1], row, k), _Want(), PLAIN).outputs
             scores[k.start : k.stop] = self.target.score(outputs, _repeated(targets[number], len(k)))
         return scores
+
+    def _by_windows(self, inputs: Tensor, target: Tensor, number: int, edits: Edits, scores: Tensor) -> bool:
+        """Fill in ``scores`` by passes over what the edits change; False where that cannot be done."""
+        if self._ways is None or not isinstance(edits, Boxes):
+            return False
+        done = False
+        with at_rest(self.adapter.model), torch.no_grad():
+            windows = self._ways.windows(inputs)
+            for which, outputs in windows.outputs(inputs, number, edits, self._most):
+                self.counts.add(forward=len(which))
+                scores[which.to(scores.device)] = self.target.score(outputs, _repeated(target, len(which)))
+                done = True
+        return done
 
     def _layer_scores(self, inputs: Tensor, targets: Tensor, number: int, edits: Edits) -> Tensor:
         """(n,): the same for a layer's edited output."""
@@ -400,7 +439,7 @@ def _on_grid(layer: Layer, taps: Taps, seen: Tensor | None, gradient: Tensor | N
 
 
 def _grid(layer: Layer, tensor: Tensor) -> Tensor:
-    grid = layer.to_grid(tensor)
+    grid = layer.to_grid(tensor).contiguous()
     if grid.ndim != 4:
         raise LayerError(
             f"layer {layer.name!r} gives {tuple(tensor.shape)}, which is no grid (batch, channels, height, width)",

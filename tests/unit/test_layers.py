@@ -22,7 +22,8 @@ ALLOWED = {
     "estimate": {"core"},
     "registry": {"core"},
     "meter": set(),
-    "probe": {"core", "capture", "handout", "meter"},
+    "fast": {"core"},
+    "probe": {"core", "capture", "fast", "handout", "meter"},
     "guard": {"core"},
     "space": {"core"},
     "untrained": {"core"},
@@ -34,7 +35,9 @@ ALLOWED = {
     "records": {"core", "store"},
     "attempt": {"core", "rng", "probe", "guard", "stop", "store"},
     "judge": {"core", "probe", "rng", "store"},
-    "engine": {"core", "rng", "handout", "judge", "probe", "guard", "attempt", "records", "stop", "store", "meter"},
+    "engine": {
+        *("core", "rng", "handout", "judge", "fast", "probe", "guard", "attempt", "records", "stop", "store", "meter"),
+    },
     "executors": {
         *(
             "core",

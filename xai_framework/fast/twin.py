@@ -1,0 +1,155 @@
+"""A private copy of a network that gives the same outputs faster: batch norms folded into the convolutions in front of
+them, and channels last in memory.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
+
+from xai_framework.core.adapter import ModelAdapter
+from xai_framework.core.rule import Function
+
+_FORMATS = (torch.float32, torch.bfloat16, torch.float16)
+"""Types whose convolutions have kernels for channels last; others would only be copied to and fro."""
+
+_TOLERANCE = {torch.float32: 1e-4}
+"""Of the largest output, by which the copy may differ; looser where numbers have fewer digits."""
+
+
+@dataclass(frozen=True, eq=False)
+class Twin:
+    """``adapter`` around the copy. ``changed`` are modules whose outputs are not those of the original's."""
+
+    adapter: ModelAdapter
+    changed: frozenset[str]
+
+
+def twin_of(adapter: ModelAdapter, example: Tensor) -> Twin | None:
+    """The copy, checked on ``example`` (1,C,H,W); None where there is nothing to gain or the outputs differ.
+
+    The network itself is read, never changed. Modules keep their names, so layers can be asked for as usual.
+    """
+    model = adapter.model
+    if example.dtype not in _FORMATS or not any(isinstance(m, nn.Conv2d) for m in model.modules()):
+        return None
+    try:
+        plain = adapter.forward(example.clone())
+        private = copy.deepcopy(model).requires_grad_(False)
+        pairs = _pairs(adapter.with_model(private), example)
+        changed = _fold(private, pairs)
+        twin = adapter.with_model(private.to(memory_format=torch.channels_last))
+        found = twin.forward(example.clone())
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception:  # networks refuse to be copied or converted in many ways; as it is, it does run
+        return None
+    most = _TOLERANCE.get(next(model.parameters(), plain).dtype, 0.05) * plain.abs().max()
+    agrees = found.shape == plain.shape and bool(((found - plain).abs() <= most).all())
+    return Twin(twin, changed) if agrees else None
+
+
+class _Uses(TorchFunctionMode):
+    """Counts the calls that make other tensors of each tensor, and keeps all alive, so that an id is one tensor's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.times: Counter[int] = Counter()
+        self._kept: list[Tensor] = []
+
+    def __torch_function__(
+        self,
+        func: Function,
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401 - whatever the function gives
+        output = func(*args, **(kwargs or {}))
+        if not any(isinstance(leaf, Tensor) for leaf in pytree.tree_leaves(output)):
+            return output  # a size, say
+        for tensor in pytree.arg_tree_leaves(*args, **(kwargs or {})):
+            if isinstance(tensor, Tensor):
+                self.times[id(tensor)] += 1
+                self._kept.append(tensor)
+        return output
+
+
+def _pairs(adapter: ModelAdapter, example: Tensor) -> list[tuple[str, str]]:
+    """Convolutions and the batch norms that alone read what they give, each of them run once."""
+    gives: dict[int, str] = {}
+    reads: list[tuple[str, int]] = []
+    runs: Counter[str] = Counter()
+    kept: list[Any] = []
+
+    def note(name: str, module: nn.Module, args: Any, output: Any) -> None:  # noqa: ANN401
+        runs[name] += 1
+        kept.append((args, output))
+        if _foldable(module):
+            gives[id(output)] = name
+        elif _fixed(module):
+            reads.append((name, id(args[0])))
+
+    def hook(name: str) -> Any:  # noqa: ANN401
+        return lambda module, args, output: note(name, module, args, output)
+
+    handles = [m.register_forward_hook(hook(n)) for n, m in adapter.model.named_modules() if not list(m.children())]
+    try:
+        with _Uses() as uses:
+            adapter.forward(example.clone())
+    finally:
+        for handle in handles:
+            handle.remove()
+    names = Counter(id(m) for _, m in adapter.model.named_modules(remove_duplicate=False))
+    modules = dict(adapter.model.named_modules())
+    return [
+        (gives[place], norm)
+        for norm, place in reads
+        if place in gives
+        and uses.times[place] == 1
+        and runs[norm] == runs[gives[place]] == 1
+        and names[id(modules[norm])] == names[id(modules[gives[place]])] == 1
+    ]
+
+
+def _foldable(module: nn.Module) -> bool:
+    return type(module) is nn.Conv2d and not parametrize.is_parametrized(module) and not _hooked(module)
+
+
+def _fixed(module: nn.Module) -> bool:
+    return type(module) is nn.BatchNorm2d and module.running_mean is not None and not _hooked(module)
+
+
+def _hooked(module: nn.Module) -> bool:
+    """Whether somebody computes something beside it, as old-style weight norms do before each run."""
+    return bool(module._forward_pre_hooks)
+
+
+def _fold(model: nn.Module, pairs: list[tuple[str, str]]) -> frozenset[str]:
+    """Put each batch norm into its convolution; returns the names of these."""
+    modules = dict(model.named_modules())
+    for conv_name, norm_name in pairs:
+        conv, norm = modules[conv_name], modules[norm_name]
+        assert isinstance(conv, nn.Conv2d)
+        assert isinstance(norm, nn.BatchNorm2d)
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        scale = (norm.running_var.double() + norm.eps).rsqrt()
+        if norm.weight is not None:
+            scale = scale * norm.weight.double()
+        bias = -norm.running_mean.double() if conv.bias is None else conv.bias.double() - norm.running_mean.double()
+        bias = bias * scale + (0 if norm.bias is None else norm.bias.double())
+        weight = conv.weight.double() * scale[:, None, None, None]
+        conv.weight = nn.Parameter(weight.to(conv.weight.dtype), requires_grad=False)
+        conv.bias = nn.Parameter(bias.to(conv.weight.dtype), requires_grad=False)
+        parent, _, leaf = norm_name.rpartition(".")
+        setattr(modules[parent] if parent else model, leaf, nn.Identity())
+    return frozenset(conv for conv, _ in pairs)

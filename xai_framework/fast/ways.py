@@ -1,0 +1,46 @@
+"""The faster ways of asking one network: which are open, found out once and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from xai_framework.core.adapter import ModelAdapter
+from xai_framework.fast.twin import Twin, twin_of
+from xai_framework.fast.windows import Windows
+
+
+class Ways:
+    """For one adapter whose weights stay as they are. Copies are made when they are first needed.
+
+    Nothing here shows in a result but for its last digits, nor on the network.
+    """
+
+    def __init__(self, adapter: ModelAdapter) -> None:
+        self._adapter = adapter
+        self._twin: Twin | None = None
+        self._windows: Windows | None = None
+        self._tried = False
+
+    def adapter(self, inputs: Tensor, layers: Iterable[str] = ()) -> ModelAdapter:
+        """Around the network or a copy of it that gives the same outputs, and the same at ``layers``."""
+        if not self._tried:
+            self._tried = True
+            self._twin = twin_of(self._adapter, _example(inputs))
+        if self._twin is None or not self._twin.changed.isdisjoint(layers):
+            return self._adapter
+        return self._twin.adapter
+
+    def windows(self, inputs: Tensor) -> Windows:
+        """Passes over what an edit changes."""
+        if self._windows is None:
+            self._windows = Windows(self.adapter(inputs))
+        return self._windows
+
+
+def _example(inputs: Tensor) -> Tensor:
+    """(1,C,H,W) like ``inputs``, the same whatever they hold: what is found out must not depend on the images."""
+    noise = torch.randn((1, *inputs.shape[1:]), generator=torch.Generator().manual_seed(0))
+    return noise.to(inputs)

@@ -1,0 +1,105 @@
+"""Outputs for copies that differ from a picture in a rectangle each, by passes over what has changed alone.
+
+After "incremental inference" (Nakandala et al. 2019, Krypton), but exact: every value that an edit can reach is
+computed from all values that it depends on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xai_framework.core.adapter import ModelAdapter
+from xai_framework.core.edits import Boxes
+from xai_framework.fast.changed import Activation, Changed, Known
+from xai_framework.fast.spans import Ints, Spans
+
+_VALUES = 6_000_000
+"""The most values of one activation in a pass: 24 MB of float32."""
+
+MOST_COPIES = 64
+"""Copies in a pass."""
+
+_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
+"""Of the largest output: by so much the two ways may differ. Looser where numbers have fewer digits."""
+
+
+@dataclass(eq=False)
+class Windows:
+    """Passes over changed rectangles, for one adapter. ``usable`` is None until they have been tried."""
+
+    adapter: ModelAdapter
+    usable: bool | None = None
+
+    def outputs(
+        self,
+        inputs: Tensor,
+        row: int,
+        edits: Boxes,
+        most: int = MOST_COPIES,
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """For one row of ``inputs`` (B,C,H,W), pass by pass: which copies (b,), and their outputs (b,K).
+
+        Nothing where this way is not open: the network computes values from places that it cannot follow, or gives
+        other outputs than it does for whole copies. ``most`` copies stand in a pass.
+        """
+        if self.usable is False:
+            return
+        picture = inputs[row : row + 1].detach().contiguous(memory_format=torch.channels_last)
+        whole, known = Activation(picture, Spans.of(edits.boxes)), Known()
+        try:
+            self.adapter.forward(Changed(known, whole, picture, None))
+            order = np.argsort(known.work, kind="stable") if np.ndim(known.work) else np.arange(len(edits))
+            size = min(most, max(1, _VALUES // max(1, known.widest)))
+            known.chosen = order[:size]
+            outputs = self._pass(known, whole, edits, row)
+            if self.usable is None:
+                self.usable = self._agrees(picture, row, edits, known.chosen, outputs)
+        except Exception as error:  # a network may do anything with a tensor: the plain way says what is wrong
+            if self.usable or _no_memory(error):
+                raise
+            self.usable = False
+        if not self.usable:
+            return
+        yield torch.from_numpy(known.chosen), outputs
+        for first in range(size, len(order), size):
+            known.chosen = order[first : first + size]
+            yield torch.from_numpy(known.chosen), self._pass(known, whole, edits, row)
+
+    def _pass(self, known: Known, whole: Activation, edits: Boxes, row: int) -> Tensor:
+        """(b,K): of the chosen copies."""
+        assert known.chosen is not None
+        frame = whole.spans[known.chosen].frame(whole.size)
+        inside = _inside(whole.spans[known.chosen], frame.start, frame.size).to(whole.clean.device)
+        fill = edits.fill.expand(-1, *whole.clean.shape[1:])
+        filled = Activation(fill[row if len(fill) > 1 else 0][None], whole.spans).cut(frame)
+        patch = torch.where(inside[..., None], filled, whole.cut(frame)).permute(0, 3, 1, 2)
+        outputs = self.adapter.forward(Changed(known, whole, patch, frame))
+        return outputs.copies() if isinstance(outputs, Changed) else outputs
+
+    def _agrees(self, picture: Tensor, row: int, edits: Boxes, chosen: Ints, outputs: Tensor) -> bool:
+        """Whether the first and the last of these copies have the outputs that they have whole."""
+        which = sorted({0, len(chosen) - 1})
+        copies = [edits.make(picture, torch.tensor([row]), range(k, k + 1)) for k in chosen[which].tolist()]
+        plain = self.adapter.forward(torch.cat(copies).contiguous(memory_format=torch.channels_last))
+        if outputs.shape != (len(chosen), *plain.shape[1:]):
+            return False
+        most = _TOLERANCE.get(next(self.adapter.model.parameters(), plain).dtype, 0.05) * plain.abs().max()
+        return bool(((outputs[which] - plain).abs() <= most).all())
+
+
+def _inside(spans: Spans, start: Ints, size: tuple[int, int]) -> Tensor:
+    """(n,h,w) bool: which values of a frame belong to the edit; edits at the edge may be smaller."""
+    y = (start[:, :1] + np.arange(size[0]))[:, :, None]
+    x = (start[:, 1:] + np.arange(size[1]))[:, None, :]
+    low, high = spans.low[:, :, None, None], spans.high[:, :, None, None]
+    return torch.from_numpy((y >= low[:, 0]) & (y < high[:, 0]) & (x >= low[:, 1]) & (x < high[:, 1]))
+
+
+def _no_memory(error: Exception) -> bool:
+    """Said by the framework's own rule, which decides what happens then."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError)
