@@ -205,3 +205,21 @@ class Listen(TorchFunctionMode):
             raise no_path("the input")
         by_id = {id(c[3]): g for c, g in zip(live, gradients[1:], strict=True)}
         return gradients[0], [Call(f, a, k, out.detach(), by_id.get(id(out))) for f, a, k, out in self.calls]
+
+
+def wide(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """In the inputs' type where the network works in a narrower one: sums of half precision lose their digits."""
+    narrow = tensor.is_floating_point() and tensor.element_size() < dtype.itemsize
+    return tensor.to(dtype) if narrow else tensor
+
+
+def widened(call: Call, dtype: torch.dtype) -> Call:
+    """A call of which every tensor is as wide as the inputs."""
+
+    def of(value: Any) -> Any:  # noqa: ANN401 - any argument of any function
+        if isinstance(value, Tensor):
+            return wide(value, dtype)
+        return type(value)(map(of, value)) if type(value) in (list, tuple) else value
+
+    kwargs = {name: of(value) for name, value in call.kwargs.items()}
+    return Call(call.function, of(call.args), kwargs, of(call.output), of(call.gradient))

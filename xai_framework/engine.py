@@ -87,8 +87,7 @@ class Engine:
         self.references: dict[str, Tensor] = {}
         self._judges = any(isinstance(t.method, Judged) for t in tasks)
         self._truth: dict[str, tuple[Region, ...]] = {}
-        parameter = next(adapter.model.parameters(), None)
-        self.dtype = parameter.dtype if parameter is not None else torch.float32
+        self.dtype = adapter.input_dtype
         self.device = torch.device(device)
         adapter.model.to(self.device)
         self.chooser.model.to(self.device)

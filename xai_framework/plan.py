@@ -138,15 +138,23 @@ class Plan:
         return [(g, c) for g in self.groups for c in g.cells]
 
 
-def plan(jobs: Sequence[Job], registry: Registry, *, keep_manifests: bool = True) -> Plan:
+def plan(
+    jobs: Sequence[Job],
+    registry: Registry,
+    *,
+    keep_manifests: bool = True,
+    manifests: dict[str, Manifest] | None = None,
+) -> Plan:
     """All jobs of a study as one plan: duplicates dropped, cells grouped by backbone and dataset, labels told apart.
 
-    Without ``keep_manifests`` nothing is written, and the next plan reads the images again. Raises ConfigError for what
-    only becomes visible here (missing files, an empty dataset).
+    Without ``keep_manifests`` nothing is written, and the next plan reads the images again, except those of
+    ``manifests`` (by :func:`dataset_identity`), to which what is read is added. Raises ConfigError for what only
+    becomes visible here (missing files, an empty dataset).
     """
     groups: dict[str, Group] = {}
     seen: set[tuple[str, str, str]] = set()
-    shared = _Shared(Path(jobs[0].settings.outputs) / "store", registry, keep_manifests)
+    known = {} if manifests is None else manifests
+    shared = _Shared(Path(jobs[0].settings.outputs) / "store", registry, keep_manifests, known)
     wanted: dict[str, list[tuple[str, str, Config]]] = {}
     for job in jobs:
         key, group = _group_of(job, shared)
@@ -188,6 +196,11 @@ class _Shared:
         return self.manifests[identity]
 
 
+def dataset_identity(registry: Registry, job: Job) -> str:
+    """A text that names the dataset's configuration and code."""
+    return json.dumps(plugin_identity(registry, "dataset", job.dataset, "dataset"), sort_keys=True)
+
+
 def built_dataset(registry: Registry, config: Config) -> Dataset:
     """The dataset of a job. Raises ConfigError where it is none."""
     dataset = registry.build("dataset", config, "dataset")
@@ -200,9 +213,10 @@ def _group_of(job: Job, shared: _Shared) -> tuple[str, Group]:
     registry, s = shared.registry, job.settings
     backbone = resolved(registry, "backbone", job.backbone)
     identity = plugin_identity(registry, "backbone", backbone, "backbone")
-    dataset = json.dumps(plugin_identity(registry, "dataset", job.dataset, "dataset"), sort_keys=True)
+    dataset = dataset_identity(registry, job)
     manifest = shared.manifest(job, dataset)
-    key = json.dumps([identity, dataset, s.space, s.precision, s.seed, s.untrained], sort_keys=True)
+    precision = f"auto: {s.precision}" if job.decided else s.precision
+    key = json.dumps([identity, dataset, s.space, precision, s.seed, s.untrained], sort_keys=True)
     name = caption(registry, "backbone", backbone) + ("-untrained" if s.untrained else "")
     return key, Group(hashlib.sha256(key.encode()).hexdigest(), name, backbone, manifest, job)
 
@@ -267,6 +281,8 @@ def metric_identity(registry: Registry, maps: str, metric: Config, job: Job) -> 
 
 def cell_identity(registry: Registry, backbone: Config, target: Config, method: Config, job: Job) -> dict[str, Any]:
     """Everything that decides the values of a cell."""
+    if job.settings.precision == "auto":  # it names no numbers: see xai_framework.gate
+        raise ValueError("the precision of a cell is decided before it is planned")
     identity = {
         "schema": SCHEMA,
         "backbone": plugin_identity(registry, "backbone", backbone, "backbone"),
@@ -314,8 +330,13 @@ def _tell_settings_apart(groups: list[Group]) -> None:
         for i, cell in enumerate(group.cells):
             named.setdefault((group.backbone, cell.target, cell.label), []).append((group, i))
     for places in named.values():
-        names = ("seed", "space", "precision")
-        settings: list[Config] = [{name: getattr(g.job.settings, name) for name in names} for g, _ in places]
+        settings = [_asked(group.job) for group, _ in places]
         for (group, i), suffix in zip(places, differing(settings), strict=True):
             if suffix:
                 group.cells[i] = replace(group.cells[i], label=f"{group.cells[i].label}[{suffix}]")
+
+
+def _asked(job: Job) -> Config:
+    """The settings that labels may name, as they were asked for."""
+    s = job.settings
+    return {"seed": s.seed, "space": s.space, "precision": "auto" if job.decided else s.precision}

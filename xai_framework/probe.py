@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from xai_framework.capture import Graph, Listen, Substitute, Taps, at_rest, no_path, replaced
+from xai_framework.capture import Graph, Listen, Substitute, Taps, at_rest, no_path, replaced, wide, widened
 from xai_framework.core.adapter import Layer, ModelAdapter
 from xai_framework.core.edits import Boxes, Edits
 from xai_framework.core.errors import LayerError, ModelError, NotApplicable, TargetError, XaiError
@@ -172,7 +172,7 @@ class SharedProbe:
                     outputs = self.adapter.forward(leaf.clone())
                 gradient, calls = listen.with_gradients(self.target.score(outputs, _plain(rows)), leaf)
             with torch.no_grad():
-                parts.append(reduce(x, gradient, calls))
+                parts.append(reduce(x, gradient, [widened(call, x.dtype) for call in calls]))
         return torch.cat(parts)
 
     def smaller(self, chunk: int) -> SharedProbe:
@@ -217,7 +217,7 @@ class SharedProbe:
                 raise ModelError(f"no reference image {name!r}", fix="give the path of a picture")
             prepared = self.adapter.prepare(open_image(name)).inputs[None]
             parameter = next(self.adapter.model.parameters(), prepared)
-            self._references[name] = prepared.to(parameter.device, parameter.dtype)
+            self._references[name] = prepared.to(parameter.device, self.adapter.input_dtype)
         return self._references[name]
 
     # one pass, and who may share it
@@ -320,7 +320,7 @@ class SharedProbe:
             gradient = None if gradient is None else gradient.contiguous()
             answer[INPUT] = _Found(done.leaf.detach(), gradient, no_path("the input"))
         for name in want.layers:
-            answer[name] = _on_grid(done.layers[name], done.taps, seen[name], gradients.get(name))
+            answer[name] = _on_grid(done.layers[name], done.taps, seen[name], gradients.get(name), done.leaf.dtype)
         return answer
 
     def _gradients(self, done: _Pass, targets: Tensor, asked: dict[str, Tensor], keep: bool) -> dict[str, Tensor]:
@@ -384,7 +384,7 @@ class SharedProbe:
         scores = inputs.new_empty(len(edits))
         for first in range(0, len(edits), self.chunk):
             k = range(first, min(len(edits), first + self.chunk))
-            make = partial(_edited, layer, edits, torch.tensor([number]), k)
+            make = partial(_edited, layer, edits, torch.tensor([number]), k, inputs.dtype)
             self.counts.add(forward=1)
             with at_rest(self.adapter.model), torch.no_grad(), replaced(layer.name, layer.module, make):
                 outputs = self.adapter.forward(row[None].clone())
@@ -398,10 +398,11 @@ def _repeated(target: Tensor, n: int) -> Tensor:
     return target[None].expand(n, *target.shape)
 
 
-def _edited(layer: Layer, edits: Edits, rows: Tensor, k: range, output: Tensor) -> Tensor:
-    """Edited copies of a layer's output, which the edits see with its channels in second place."""
+def _edited(layer: Layer, edits: Edits, rows: Tensor, k: range, dtype: torch.dtype, output: Tensor) -> Tensor:
+    """Edited copies of a layer's output, which the edits see with its channels in second place, as wide as inputs."""
     axis = _channel_axis(layer, output)
-    return edits.make(output.movedim(axis, 1), rows, k).movedim(1, axis).contiguous()
+    edited = edits.make(wide(output, dtype).movedim(axis, 1), rows, k).movedim(1, axis).contiguous()
+    return edited.to(output.dtype) if output.dtype != dtype else edited
 
 
 def _channel_axis(layer: Layer, output: Tensor) -> int:
@@ -426,14 +427,14 @@ def _plain(tensor: Tensor) -> Tensor:
     return tensor.clone() if tensor.is_inference() else tensor
 
 
-def _on_grid(layer: Layer, taps: Taps, seen: Tensor | None, gradient: Tensor | None) -> _Found:
-    """Activation and gradient as (B,C,h,w)."""
+def _on_grid(layer: Layer, taps: Taps, seen: Tensor | None, gradient: Tensor | None, dtype: torch.dtype) -> _Found:
+    """Activation and gradient as (B,C,h,w), at least as wide as ``dtype``."""
     if seen is None or layer.name in taps.faults:
         return _Found(reason=taps.faults.get(layer.name))
     try:
-        activation = _grid(layer, seen.detach())
+        activation = wide(_grid(layer, seen.detach()), dtype)
         missing = no_path(f"layer {layer.name!r}") if gradient is None else None
-        return _Found(activation, None if gradient is None else _grid(layer, gradient), missing)
+        return _Found(activation, None if gradient is None else wide(_grid(layer, gradient), dtype), missing)
     except LayerError as error:
         return _Found(reason=error)
 

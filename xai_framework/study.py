@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import xai_framework
+from xai_framework import gate
 from xai_framework.core.errors import PluginError, XaiError
 from xai_framework.core.executor import Executor
 from xai_framework.core.renderer import Renderer
@@ -56,7 +57,10 @@ def _run(
     executor = registry.build("executor", jobs[0].executor, "executor")
     if not isinstance(executor, Executor):
         raise PluginError(f"{jobs[0].executor['name']!r} is no executor", where="executor")
-    study = plan(jobs, registry)
+    by_precision = gate.resolved(jobs, registry, stop)
+    for line in gate.words([*by_precision.decisions.values()]):
+        print(line, flush=True)
+    study = plan(by_precision.jobs, registry, manifests=by_precision.manifests)
     folder = Path(settings.outputs) / "runs" / settings.study
     computed = False
     for phase in (Plan(study.groups), Plan(study.judged)):
@@ -71,7 +75,7 @@ def _run(
             computed = True
         for group, cell in phase.cells:  # metrics read merged maps
             cell.store.merge(group.manifest.keys(), merged_name(group.manifest))
-    finish(study, folder, settings.outputs, command, jobs)
+    finish(study, folder, settings.outputs, command, jobs, by_precision.decisions)
     failures = _failures(Plan((*study.groups, *study.judged)))
     if not computed:
         print("nothing left to compute: every map is stored")
@@ -106,9 +110,21 @@ def renderer(job: Job, registry: Registry) -> Renderer:
     return made
 
 
-def finish(study: Plan, folder: Path, outputs: str, command: Sequence[str], jobs: Sequence[Job]) -> dict[str, Any]:
-    """Write the run's record, whose cells are all merged."""
-    cells = [_recorded(group, cell, outputs) for group, cell in study.cells]
+def finish(
+    study: Plan,
+    folder: Path,
+    outputs: str,
+    command: Sequence[str],
+    jobs: Sequence[Job],
+    decisions: Mapping[tuple[str, str], gate.Decision],
+) -> dict[str, Any]:
+    """Write the run's record, whose cells are all merged; with what was decided of their precision, in that order."""
+    order = {key: place for place, key in enumerate(decisions)}
+    planned = sorted(study.cells, key=lambda at: order.get(_decided(*at), -1))
+    cells = [_recorded(group, cell, outputs) for group, cell in planned]
+    for facts, at in zip(cells, planned, strict=True):
+        if decision := decisions.get(_decided(*at)):
+            facts["gate"] = gate.facts(decision)
     values = [_recorded(group, cell, outputs) for group, cell in Plan(study.judged).cells]
     record = {
         "study": folder.name,
@@ -130,6 +146,11 @@ def finish(study: Plan, folder: Path, outputs: str, command: Sequence[str], jobs
             + "; another study=NAME keeps them apart"
         )
     return record
+
+
+def _decided(group: Group, cell: Cell) -> tuple[str, str]:
+    """What a decision of precision is found by."""
+    return cell.store.id, group.manifest.key
 
 
 def _recorded(group: Group, cell: Cell, outputs: str) -> dict[str, Any]:
@@ -170,7 +191,11 @@ def _changed(folder: Path, cells: Sequence[Mapping[str, Any]]) -> list[str]:
         same = [c for c in earlier if all(c.get(k) == cell[k] for k in ("label", "backbone", "target", "dataset"))]
         if same and cell["id"] not in known:
             before, now = differing([same[-1].get("method", {}), cell["method"]])
-            what = f"{before} before, {now} now" if before or now else "its code, its weights or the seed is another"
+            what = (
+                f"{before} before, {now} now"
+                if before or now
+                else "its code, its weights, the seed or the precision is another"
+            )
             lines.append(f"{cell['label']} on {cell['backbone']}: {what}; the earlier maps are kept as well")
     return lines
 

@@ -115,7 +115,7 @@ TYPED = {
     "+method@method.012=gradient": "a label behind '@', is made of letters",
     "seed=${seed}": "seed: refers to itself: seed -> seed",
     "seed=${oc.env:NOPE}": "seed: variable NOPE of the environment is not set",
-    "precision=float16": "(available: float32, float64)",
+    "precision=float16": "(available: float32, float64, bfloat16, auto)",
     "method.occlusion.window=0": "0 is out of range; allowed: 1..",
     "-m seed=range(0,1e9)": "1000000000 combinations, more than 10000",
     "-m seed=range(0,1e4) threads=1,2": "20000 combinations",

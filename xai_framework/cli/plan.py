@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from xai_framework.gate import Resolved, resolved, words
 from xai_framework.plan import Group, MetricCell, Plan, Unit, plan
 from xai_framework.progress import duration
 
@@ -48,19 +49,38 @@ def plan_command(argv: Sequence[str]) -> int:
     if configs is None:
         return 0
     jobs = [job_of(c, registry) for c in configs]
-    study = plan(jobs, registry, keep_manifests=False)
+    by_precision = resolved(jobs, registry, keep_manifests=False)
+    study = plan(by_precision.jobs, registry, keep_manifests=False, manifests=by_precision.manifests)
     groups = (*study.groups, *study.judged)
     costs = [_cost(group, group.units(group.job.settings.unit), registry) for group in groups]
     outputs = Path(jobs[0].settings.outputs)
     if as_json:
         cells = [c.store.id for _, c in study.cells]
-        print(json.dumps({"study": jobs[0].settings.study, "cells": cells, "groups": [asdict(c) for c in costs]}))
+        facts = {"study": jobs[0].settings.study, "cells": cells, "groups": [asdict(c) for c in costs]}
+        if by_precision.decisions:
+            facts["undecided"] = [asdict(d) for d in by_precision.undecided]
+        print(json.dumps(facts))
     else:
         controls = dict.fromkeys(label for job in jobs for label in job.controls)
         if controls:
             print(f"with the controls {', '.join(controls)} (controls=[] leaves them out)")
         _show(study, costs, outputs)
+        for line in _about_precision(by_precision):
+            print(line)
     return 0
+
+
+def _about_precision(found: Resolved) -> list[str]:
+    """What ``precision: auto`` comes to, as far as it is decided."""
+    lines = words([d for d in found.decisions.values() if d.record])
+    if found.undecided:
+        names = ", ".join(dict.fromkeys(d.method for d in found.undecided))
+        count = len(found.undecided)
+        lines.append(
+            f"the precision of {count} cell{'s' * (count > 1)} ({names}) is decided when the study first runs; planned "
+            "as float32"
+        )
+    return lines
 
 
 def _cost(group: Group, units: Sequence[Unit], registry: Any) -> GroupCost:  # noqa: ANN401 - a Registry

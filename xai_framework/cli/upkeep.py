@@ -141,6 +141,9 @@ def merge_command(args: argparse.Namespace) -> int:
             mine = CellStore(target / folder.relative_to(source), theirs.identity)
             mine.check_identity()
             taken += mine.adopt(theirs)
+        for decision in sorted((source / "store" / "precision").glob("*.json")):
+            if not (target / decision.relative_to(source)).exists():  # what decided which cells there are
+                write_atomic(target / decision.relative_to(source), decision.read_bytes())
         for run in sorted(p.parent for p in (source / "runs").glob("*/run.json")):
             record = read_run(run)
             for cell in (*record["cells"], *record["values"]):

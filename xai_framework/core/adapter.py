@@ -19,6 +19,7 @@ from xai_framework.core.plugin import Plugin
 from xai_framework.core.preprocess import Preprocess
 
 if TYPE_CHECKING:
+    import torch
     from PIL.Image import Image
     from torch import Tensor, nn
 
@@ -77,6 +78,14 @@ class ModelAdapter(Plugin, ABC):
 
         with torch.inference_mode(False):  # weights made in inference mode could never be differentiated through
             return self.load().eval()
+
+    @property
+    def input_dtype(self) -> torch.dtype:
+        """The type of what enters: that of the weights, float32 where there are none."""
+        import torch
+
+        parameter = next(self.model.parameters(), None)
+        return torch.float32 if parameter is None else parameter.dtype
 
     def prepare(self, image: Image | NDArray[Any]) -> Prepared:
         """An upright photograph, or a float array (H,W,C) in [0,1] -> input tensor and geometry. Raises ImageError."""

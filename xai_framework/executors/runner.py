@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 
 import torch
@@ -22,6 +23,7 @@ from xai_framework.judge import Judged, Values, planned
 from xai_framework.plan import Cell, Group, MetricCell, built_dataset
 from xai_framework.registry import Registry
 from xai_framework.space import in_precision, in_space
+from xai_framework.spec.job import Settings
 from xai_framework.stop import Stop
 from xai_framework.store import canonical
 from xai_framework.untrained import untrained
@@ -108,22 +110,34 @@ def engine_of(group: Group, tasks: dict[str, Task], registry: Registry, stop: St
     adapter = registry.build("backbone", group.backbone_config, "backbone")
     if not isinstance(adapter, ModelAdapter):
         raise PluginError(f"{group.backbone_config['name']!r} is no backbone", where="backbone")
-    adapter = in_space(in_precision(adapter, settings.precision), settings.space)
-    trained = adapter
-    if settings.untrained:
-        adapter = untrained(adapter, settings.seed)
+    # metrics ask the network as it is, in however few digits the maps were computed
+    judged = settings.precision == "bfloat16" and any(isinstance(t.method, Judged) for t in tasks.values())
+    explained, chooser = explained_and_chooser(adapter, replace(settings, precision="float32") if judged else settings)
     return Engine(
-        adapter,
+        explained,
         built_dataset(registry, group.job.dataset),
         group.manifest.rows,
         list(tasks.values()),
-        chooser=trained,
+        chooser=chooser,
         seed=settings.seed,
         device=device,
         batch=settings.batch,
         stop=stop,
         tell=tell,
     )
+
+
+def explained_and_chooser(adapter: ModelAdapter, settings: Settings) -> tuple[ModelAdapter, ModelAdapter]:
+    """The backbone as the settings have it explained, and the one whose outputs choose the targets.
+
+    That is the trained one, and in bfloat16 that of float32: all methods of a study explain the same class.
+    """
+    if settings.precision == "bfloat16":
+        # drawn before it is converted: in another type chance draws other weights
+        source = untrained(adapter, settings.seed) if settings.untrained else adapter
+        return in_space(in_precision(source, "bfloat16"), settings.space), in_space(adapter, settings.space)
+    trained = in_space(in_precision(adapter, settings.precision), settings.space)
+    return (untrained(trained, settings.seed) if settings.untrained else trained), trained
 
 
 def tasks_of(cells: Sequence[Cell], registry: Registry) -> dict[str, Task]:

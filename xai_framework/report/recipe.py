@@ -26,7 +26,21 @@ def recipe_of(facts: Mapping[str, Any], registry: Registry) -> RecipeView:
     words += [f"method=[{name}]", *_parameters("method", name, f"method.{name}", method, registry)]
     words += [f"{k}={written(v)}" for k, v in recipe.items() if k not in _KINDS]
     command = shlex.join(["xai", "run", *words])
-    return RecipeView(label, str(facts.get("backbone", "")), str(facts.get("target", "")), command)
+    return RecipeView(label, str(facts.get("backbone", "")), str(facts.get("target", "")), command, precision_of(facts))
+
+
+def precision_of(facts: Mapping[str, Any]) -> str:
+    """``bfloat16``, and behind it what was measured where ``precision: auto`` decided on it."""
+    precision = str(facts.get("recipe", {}).get("precision", "float32"))
+    decided = facts.get("gate")
+    if not isinstance(decided, Mapping):
+        return precision
+    reason, lowest = str(decided.get("reason", "")), decided.get("lowest")
+    said = [reason] if reason and not reason.startswith("Spearman") else []
+    if type(lowest) in (int, float):
+        where = f" at {decided.get('image', '')}, of {decided.get('images', '')} images"
+        said.append(f"lowest Spearman {lowest:.4g}{where}")
+    return f"{precision} (auto: {'; '.join(said)})" if said else precision
 
 
 def _plugin(kind: str, config: Mapping[str, Any] | None, registry: Registry) -> Iterator[str]:

@@ -38,12 +38,15 @@ class MetricView:
 
 @dataclass(frozen=True)
 class RecipeView:
-    """One cell of a study and the command that computes it alone."""
+    """One cell of a study, the command that computes it alone, and the precision in which it was, with the reason where
+    that was decided by the framework.
+    """
 
     method: str
     backbone: str
     target: str
     command: str
+    precision: str = "float32"
 
 
 @dataclass(frozen=True, eq=False)

@@ -50,8 +50,11 @@ def job_of(config: DictConfig, registry: Registry) -> Job:
     controls = _controls(settings, methods, registry)
     if not metrics:
         controls = {}
+    backbone, dataset, target = (registry.check(kind, _present(values.get(kind), kind), kind) for kind in _PLUGINS[:3])
     return Job(
-        **{kind: registry.check(kind, _present(values.get(kind), kind), kind) for kind in _PLUGINS[:3]},
+        backbone=backbone,
+        dataset=dataset,
+        target=target,
         methods={**methods, **controls},
         metrics=metrics,
         renderer=registry.check("renderer", _present(values.get("renderer"), "renderer"), "renderer"),

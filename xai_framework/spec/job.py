@@ -24,7 +24,9 @@ class Settings(Plugin):
         False, doc="explain the same architecture with new random weights, for the targets of the trained one"
     )
     device: str = param("cpu", doc="cpu, cuda, cuda:1, mps")
-    precision: Literal["float32", "float64"] = param("float32", doc="type of weights and inputs")
+    precision: Literal["float32", "float64", "bfloat16", "auto"] = param(
+        "float32", doc="type of the network's numbers; auto: bfloat16 where a method's maps stay the same"
+    )
     threads: int = param(1, ge=1, le=1024, doc="processor threads; one each is fastest where several runs share cores")
     batch: int | None = param(None, ge=1, le=4096, doc="images in one pass; null: by their size")
     unit: int = param(32, ge=1, le=4096, doc="images computed and stored together")
@@ -60,6 +62,7 @@ class Job:
     """One composed configuration: one backbone, dataset and target, any number of methods and metrics by label.
 
     ``controls`` are the labels of methods that nobody chose: those that the setting adds to a study with metrics.
+    ``decided``: the precision of the settings was not asked for, but decided on, where ``auto`` was asked for.
 
     Plugin configurations are canonical: ``name`` and every parameter. ``config_yaml`` is the configuration as written,
     with interpolations unresolved, so that no secret of the environment is stored.
@@ -75,3 +78,4 @@ class Job:
     settings: Settings
     config_yaml: str
     controls: tuple[str, ...] = ()
+    decided: bool = False
