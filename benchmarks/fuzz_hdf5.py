@@ -26,8 +26,8 @@ import numpy as np
 from xai_framework.core.errors import StoreError
 from xai_framework.store import MapFile, foreign
 from xai_framework.store.block import Block
+from xai_framework.store.moulds import Moulds
 from xai_framework.store.reader import survey
-from xai_framework.store.schema import shard_bytes
 
 Rng = random.Random
 _SIGNS = (b"TREE", b"SNOD", b"HEAP", b"GCOL", b"FRHP", b"FHDB", b"FHIB", b"BTHD", b"BTLF", b"OHDR", b"OCHK", b"FADB")
@@ -37,7 +37,7 @@ LATE = 4.0
 
 def samples(folder: Path) -> list[bytes]:
     """Sound files: few rows and many, one map size and another, as written and repacked with gzip."""
-    made = [bytes(shard_bytes(_block(n, grid), {"cell": "c", "identity": "{}"})) for n, grid in _SIZES]
+    made = [bytes(Moulds().cast(_block(n, grid), {"cell": "c", "identity": "{}"})) for n, grid in _SIZES]
     path = folder / "repacked.h5"
     path.write_bytes(made[0])
     with h5py.File(path, "r+") as file:

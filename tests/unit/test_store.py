@@ -26,7 +26,7 @@ from store_samples import ATTRIBUTES, IDENTITY, key, keys, make_block, make_cell
 from xai_framework.core.errors import StoreError
 from xai_framework.core.status import Status
 from xai_framework.store import MapFile, Store, canonical, cell_id, open_cell, open_run, read_run, write_run
-from xai_framework.store.schema import shard_bytes
+from xai_framework.store.moulds import Moulds
 
 ENGINES = ("h5netcdf", "netcdf4")
 
@@ -213,10 +213,10 @@ def test_attributes_are_texts_and_not_the_stores_own(tmp_path: Path, attributes:
 def test_equal_results_are_equal_bytes_in_every_process() -> None:
     code = (
         "import sys, hashlib; sys.path.insert(0, sys.argv[1]); import store_samples as s;"
-        "from xai_framework.store.schema import shard_bytes;"
-        "print(hashlib.sha256(shard_bytes(s.make_block(range(9), failed=[4]), s.ATTRIBUTES)).hexdigest())"
+        "from xai_framework.store.moulds import Moulds;"
+        "print(hashlib.sha256(Moulds().cast(s.make_block(range(9), failed=[4]), s.ATTRIBUTES)).hexdigest())"
     )
-    here = hashlib.sha256(shard_bytes(make_block(range(9), failed=[4]), ATTRIBUTES)).hexdigest()
+    here = hashlib.sha256(Moulds().cast(make_block(range(9), failed=[4]), ATTRIBUTES)).hexdigest()
     for seed in ("1", "2"):
         environment = {**os.environ, "PYTHONHASHSEED": seed, "TZ": f"UTC-{seed}"}
         command = [sys.executable, "-c", code, str(Path(__file__).parent)]
@@ -583,7 +583,7 @@ def test_what_is_not_ours_is_refused(merged: Path, change: object, message: str)
 def test_a_giant_attribute_is_refused(tmp_path: Path) -> None:
     """Only files of HDF5's newest form can have one."""
     path = tmp_path / "a.h5"
-    sound = io.BytesIO(shard_bytes(make_block([0]), {"cell": "", "identity": ""}))
+    sound = io.BytesIO(Moulds().cast(make_block([0]), {"cell": "", "identity": ""}))
     with h5py.File(sound) as old, h5py.File(path, "w", libver="latest") as new:
         for name in old:
             old.copy(name, new)

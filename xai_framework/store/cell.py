@@ -21,8 +21,9 @@ from xai_framework.store.damage import damaged
 from xai_framework.store.identity import canonical, cell_id, file_digest, safe_name
 from xai_framework.store.journal import NAME_DIGITS, Entry, Journal, RowLists, entry_of
 from xai_framework.store.merge import merge_shards
+from xai_framework.store.moulds import Moulds
 from xai_framework.store.reader import MapFile
-from xai_framework.store.schema import SCHEMA, check_attributes, shard_bytes
+from xai_framework.store.schema import SCHEMA, check_attributes
 from xai_framework.store.verify import Problem, problems_of, repair
 
 _FAILED = str(int(Status.failed))
@@ -68,6 +69,7 @@ class CellStore:
         self.path, self.identity = path, dict(identity)
         self.id = cell_id(identity)
         self.lists = lists or RowLists()
+        self._moulds = Moulds()
 
     @property
     def journal_path(self) -> Path:
@@ -102,7 +104,7 @@ class CellStore:
         file = self.path / "cell.json"
         if not file.is_file():
             write_atomic(file, canonical({"id": self.id, "identity": self.identity}).encode())
-        data = shard_bytes(block, {"cell": self.id, "identity": canonical(self.identity), **attributes})
+        data = self._moulds.cast(block, {"cell": self.id, "identity": canonical(self.identity), **attributes})
         digest = hashlib.sha256(data).hexdigest()
         path = self.path / "shards" / f"{digest[:NAME_DIGITS]}.h5"
         facts = json.dumps(dict(volatile), sort_keys=True, default=str)

@@ -1,4 +1,7 @@
-"""Many shards into one file: maps are copied chunk by chunk as they are stored, so the cut leaves no trace."""
+"""Many shards into one file: maps are copied chunk by chunk as they are stored, so the cut leaves no trace.
+
+Each shard is read once from end to end, for its checksum, and opened once; its maps are copied from where they lie.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,7 +21,7 @@ from xai_framework.store.atomic import stream_atomic
 from xai_framework.store.block import Key
 from xai_framework.store.damage import damaged
 from xai_framework.store.identity import file_digest
-from xai_framework.store.reader import MapFile
+from xai_framework.store.reader import Chunk, MapFile
 from xai_framework.store.schema import HALVED, RESERVED, Grid, blank_chunk, create
 
 _MOST_OPEN = 32
@@ -25,12 +29,13 @@ _MOST_OPEN = 32
 
 @dataclass
 class _Source:
-    """A shard in use: its grid, whether it has any map at all, and where each row goes."""
+    """A shard in use: its grid, whether it has any map at all, where each row goes, and where each map lies."""
 
     path: Path
     grid: Grid
     blank: bool
     goes_to: dict[int, int]
+    chunks: list[Chunk]
 
 
 def merge_shards(path: Path, keys: Sequence[Key], shards: Mapping[Path, str], where: Mapping[Key, Path]) -> None:
@@ -48,7 +53,7 @@ def merge_shards(path: Path, keys: Sequence[Key], shards: Mapping[Path, str], wh
     for shard, digest in shards.items():
         if file_digest(shard) != digest:
             raise damaged(shard)
-        with MapFile(shard) as file:
+        with MapFile(shard, examined=True) as file:  # it is what was written
             sources.append(_source(file, rows[shard]))
             attributes.append(file.attributes)
             _fill(columns, len(keys), file, sources[-1])
@@ -57,7 +62,7 @@ def merge_shards(path: Path, keys: Sequence[Key], shards: Mapping[Path, str], wh
     with stream_atomic(path, needed) as stream, h5py.File(stream, "w") as merged, _Open() as files:
         maps = create(merged, columns, grid, _shared(attributes))
         for position, (source, row) in enumerate(_in_order(sources, len(keys))):
-            mask, raw = blank_chunk(grid) if source.grid != grid else files[source.path].chunk(row)
+            mask, raw = blank_chunk(grid) if source.grid != grid else files.read(source.path, source.chunks[row])
             maps.id.write_direct_chunk((position, 0, 0, 0), raw, mask)
             stream.check()
 
@@ -68,7 +73,8 @@ def _source(file: MapFile, wanted: Mapping[Key, int]) -> _Source:
         raise StoreError(f"does not hold {min(lost)[0]!r}, as its journal says", where=str(file.path))
     # where no image of a unit could be explained, nothing told the size of a map
     blank = file.grid == (1, 1, 1) and bool(np.isnan(file.attribution[...]).all())
-    return _Source(file.path, file.grid, blank, {at[key]: position for key, position in wanted.items()})
+    goes_to = {at[key]: position for key, position in wanted.items()}
+    return _Source(file.path, file.grid, blank, goes_to, file.chunks())
 
 
 def _fill(columns: dict[str, Any], total: int, file: MapFile, source: _Source) -> None:
@@ -117,15 +123,23 @@ class _Open:
     """Files by path, of which the least recently used are closed when there are many."""
 
     def __init__(self) -> None:
-        self._files: OrderedDict[Path, MapFile] = OrderedDict()
+        self._files: OrderedDict[Path, FileIO] = OrderedDict()
 
-    def __getitem__(self, path: Path) -> MapFile:
-        if path not in self._files:
-            self._files[path] = MapFile(path)
-            if len(self._files) > _MOST_OPEN:
-                self._files.popitem(last=False)[1].close()
-        self._files.move_to_end(path)
-        return self._files[path]
+    def read(self, path: Path, chunk: Chunk) -> tuple[int, bytes]:
+        """(filter mask, stored bytes) of a map. Raises StoreError where the disk refuses, or the file was cut."""
+        try:
+            if path not in self._files:
+                self._files[path] = FileIO(path)
+                if len(self._files) > _MOST_OPEN:
+                    self._files.popitem(last=False)[1].close()
+            self._files.move_to_end(path)
+            self._files[path].seek(chunk.start)
+            raw = self._files[path].read(chunk.size)
+        except OSError as error:
+            raise StoreError(f"cannot be read: {error.strerror}", where=str(path)) from None
+        if len(raw) != chunk.size:
+            raise damaged(path)
+        return chunk.mask, raw
 
     def __enter__(self) -> Self:
         return self

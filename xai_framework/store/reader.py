@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import h5py
 import numpy as np
@@ -63,6 +63,14 @@ class StoredRow:
     view: tuple[float, float, float, float]
     image_size: tuple[int, int]
     input_size: tuple[int, int]
+
+
+class Chunk(NamedTuple):
+    """Where one map lies in a file, and which of its filters were left out."""
+
+    start: int
+    size: int
+    mask: int
 
 
 class Maps:
@@ -210,6 +218,17 @@ class MapFile:
         except (OSError, RuntimeError) as error:
             raise StoreError(f"cannot be read: {error}", where=str(self.path), fix=_RERUN) from None
         return mask, bytes(raw)
+
+    def chunks(self) -> list[Chunk]:
+        """Where each map is stored."""
+        maps = self._file["attribution"].id
+        try:
+            found = [maps.get_chunk_info_by_coord((i, 0, 0, 0)) for i in range(len(self))]
+        except (OSError, RuntimeError) as error:
+            raise StoreError(f"cannot be read: {error}", where=str(self.path), fix=_RERUN) from None
+        if any(chunk.byte_offset is None for chunk in found):
+            raise StoreError("lacks a map", where=str(self.path), fix=_RERUN)
+        return [Chunk(chunk.byte_offset, chunk.size, chunk.filter_mask) for chunk in found]
 
     def _column(self, name: str) -> Any:  # noqa: ANN401 - texts or an array
         try:

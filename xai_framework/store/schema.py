@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import h5py
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from xai_framework.core.errors import StoreError
 from xai_framework.core.status import Status
-from xai_framework.store.block import NUMBERS, TEXTS, Block, Columns
+from xai_framework.store.block import NUMBERS, TEXTS, Columns
 
 SCHEMA = "xai-maps/1"
 RESERVED = ("Conventions", "schema", "cell", "identity")
@@ -30,19 +30,17 @@ _ROWS = 1 << 16
 _BARE = "This is a netCDF dimension but not a netCDF variable. {:9d}"
 
 
-def shard_bytes(block: Block, attributes: Mapping[str, str]) -> memoryview:
-    """A whole file, built in memory: a full disk then costs an error, not a broken file or a crash inside HDF5."""
-    buffer = io.BytesIO()
-    with h5py.File(buffer, "w") as file:
-        maps = create(file, block.columns, block.attribution.shape[1:], attributes)
-        maps[...] = block.attribution
-    return buffer.getbuffer()
-
-
-def create(file: h5py.File, columns: Columns, grid: Grid, attributes: Mapping[str, str]) -> h5py.Dataset:
+def create(
+    file: h5py.File,
+    columns: Columns,
+    grid: Grid,
+    attributes: Mapping[str, str],
+    widths: Mapping[str, int] | None = None,
+) -> h5py.Dataset:
     """Write everything but the maps into an empty file; returns the ``attribution`` variable to be filled.
 
-    The same arguments give the same bytes: nothing in the file tells when or where it was made.
+    ``widths`` are the bytes that each column of texts takes, by default those of its longest. The same arguments give
+    the same bytes: nothing in the file tells when or where it was made.
     """
     rows = len(columns["image_id"])
     file.attrs.update({"Conventions": "CF-1.11", "schema": SCHEMA})
@@ -57,7 +55,7 @@ def create(file: h5py.File, columns: Columns, grid: Grid, attributes: Mapping[st
     maps.attrs["coordinates"] = "image_id label target_name status"
     maps.attrs["ancillary_variables"] = "status reason"
     for name in TEXTS:
-        _text(file, name, columns[name])
+        _text(file, name, columns[name], (widths or {}).get(name) or width_of(columns[name]))
     for name, (kind, shape) in NUMBERS.items():
         chunk = (min(rows, _ROWS), *shape)
         made = file.create_dataset(name, data=np.asarray(columns[name], kind), chunks=chunk, fletcher32=True)
@@ -93,9 +91,25 @@ def check_attributes(attributes: Mapping[str, str]) -> None:
             raise StoreError(f"attribute {name!r} is {'reserved' if name in RESERVED else 'no text'}")
 
 
-def _coordinates(file: h5py.File, input_size: NDArray[np.int32], rows: int, grid: Grid) -> None:
+def input_side(input_size: NDArray[np.int32]) -> tuple[int, int] | None:
+    """Height and width of the model's input, where all rows that have one agree."""
     known = {(int(h), int(w)) for h, w in input_size.tolist() if h > 0 and w > 0}
-    size = known.pop() if len(known) == 1 else None
+    return known.pop() if len(known) == 1 else None
+
+
+def width_of(values: Sequence[str]) -> int:
+    """Bytes of the longest text, and at least one."""
+    return max(len(_plain(v).encode()) for v in values) or 1
+
+
+def characters(values: Sequence[str], width: int) -> NDArray[np.bytes_]:
+    """Texts as characters (n, width)."""
+    encoded = [_plain(v).encode() for v in values]
+    return np.array(encoded, dtype=f"S{width}").view("S1").reshape(len(values), width)
+
+
+def _coordinates(file: h5py.File, input_size: NDArray[np.int32], rows: int, grid: Grid) -> None:
+    size = input_side(input_size)
     file["image"], file["image"].attrs["long_name"] = np.arange(rows, dtype="<i8"), "row"
     file["channel"], file["channel"].attrs["long_name"] = np.arange(grid[0], dtype="<i4"), "channel of the map"
     for name, count, side in (("y", grid[1], size and size[0]), ("x", grid[2], size and size[1])):
@@ -114,13 +128,10 @@ def _bare_dimension(file: h5py.File, name: str, size: int) -> None:
         file.create_dataset(name, (size,), ">f4").make_scale(_BARE.format(size))
 
 
-def _text(file: h5py.File, name: str, values: list[str]) -> None:
+def _text(file: h5py.File, name: str, values: list[str], width: int) -> None:
     """Characters (n, bytes): the one form of text that has a checksum and that both engines of xarray read as str."""
-    encoded = [_plain(v).encode() for v in values]
-    width = max(1, *map(len, encoded))
-    characters = np.array(encoded, dtype=f"S{width}").view("S1").reshape(len(values), width)
     chunk = (min(len(values), _ROWS), width)
-    made = file.create_dataset(name, data=characters, chunks=chunk, fletcher32=True)
+    made = file.create_dataset(name, data=characters(values, width), chunks=chunk, fletcher32=True)
     made.attrs["_Encoding"] = "utf-8"
     _bare_dimension(file, f"string{width}", width)
     _attach(file, made, "image", f"string{width}")
