@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Hashable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from torch import Tensor
 from xai_framework.capture import Graph, Listen, Substitute, Taps, at_rest, no_path, replaced, wide, widened
 from xai_framework.core.adapter import Layer, ModelAdapter
 from xai_framework.core.edits import Boxes, Edits
-from xai_framework.core.errors import LayerError, ModelError, NotApplicable, TargetError, XaiError
+from xai_framework.core.errors import LayerError, ModelError, NotApplicable, TargetError
 from xai_framework.core.explainer import Ask
 from xai_framework.core.gaussian import blur
 from xai_framework.core.images import open_image
@@ -26,70 +25,7 @@ from xai_framework.fast.ways import Ways
 from xai_framework.fast.windows import MOST_COPIES
 from xai_framework.handout import Handout, Handouts
 from xai_framework.meter import Bill, Counts
-
-INPUT = "input"
-
-
-@dataclass(frozen=True)
-class _Want:
-    """What one pass must capture."""
-
-    gradient: bool = False
-    layers: tuple[str, ...] = ()
-    grads: bool = True
-
-    @property
-    def backward(self) -> bool:
-        return self.gradient or (self.grads and bool(self.layers))
-
-    def covers(self, other: _Want) -> bool:
-        """Whether what was captured for this answers the other."""
-        return (
-            (self.gradient or not other.gradient)
-            and set(other.layers) <= set(self.layers)
-            and (self.backward or not other.backward)
-        )
-
-    def __or__(self, other: _Want) -> _Want:
-        layers = tuple(dict.fromkeys((*self.layers, *other.layers)))
-        return _Want(self.gradient or other.gradient, layers, self.backward or other.backward)
-
-
-@dataclass(eq=False)
-class _Pass:
-    """One finished forward pass over a chunk; its graph answers for any targets until it is dropped."""
-
-    want: _Want
-    leaf: Tensor
-    outputs: Tensor
-    taps: Taps
-    rule: Rule
-    layers: dict[str, Layer] = field(default_factory=dict)
-    bill: Bill | None = None
-    spent: bool = False
-    """Whether its graph is gone."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Found:
-    """What one pass gives for a layer or the input. What is missing has its reason: it is raised for those who asked
-    for it, and for nobody else who shares the pass.
-    """
-
-    activation: Tensor | None = None
-    gradient: Tensor | None = None
-    reason: XaiError | None = None
-
-    def both(self, grads: bool) -> tuple[Tensor, Tensor]:
-        """(activation, gradient), or the activation twice without ``grads``."""
-        second = self.gradient if grads else self.activation
-        if self.activation is None or second is None:
-            raise self.reason or no_path("what is asked for")
-        return self.activation, second
-
-
-Answer = dict[str, _Found]
-"""By layer name, or ``input``."""
+from xai_framework.passes import INPUT, Answer, Found, Pass, Want, grid_of, joined, on_grid
 
 
 class SharedProbe:
@@ -128,8 +64,8 @@ class SharedProbe:
         """(B,K)."""
         handout = self._handouts.find(inputs)
         if handout is None:
-            return torch.cat([self._forward(x, _Want(), PLAIN).outputs.detach() for x in inputs.split(self.chunk)])
-        passes = self._passes(handout, _Want(), PLAIN)
+            return torch.cat([self._forward(x, Want(), PLAIN).outputs.detach() for x in inputs.split(self.chunk)])
+        passes = self._passes(handout, Want(), PLAIN)
         return torch.cat([p.outputs.detach() for p in passes])
 
     def score(self, inputs: Tensor, targets: Tensor) -> Tensor:
@@ -139,7 +75,7 @@ class SharedProbe:
 
     def gradient(self, inputs: Tensor, targets: Tensor, rule: Rule = PLAIN) -> Tensor:
         """D score / d inputs."""
-        return self._ask(inputs, targets, rule, _Want(gradient=True))[INPUT].both(grads=True)[1]
+        return self._ask(inputs, targets, rule, Want(gradient=True))[INPUT].both(grads=True)[1]
 
     def layers(
         self,
@@ -150,7 +86,7 @@ class SharedProbe:
         grads: bool = True,
     ) -> dict[str, tuple[Tensor, Tensor]]:
         """Name -> (activations, gradients)."""
-        answer = self._ask(inputs, targets, rule, _Want(layers=tuple(names), grads=grads))
+        answer = self._ask(inputs, targets, rule, Want(layers=tuple(names), grads=grads))
         return {name: answer[name].both(grads) for name in names}
 
     def scores(self, inputs: Tensor, targets: Tensor, edits: Edits) -> Tensor:
@@ -222,22 +158,22 @@ class SharedProbe:
 
     # one pass, and who may share it
 
-    def _ask(self, inputs: Tensor, targets: Tensor, rule: Rule, want: _Want) -> Answer:
+    def _ask(self, inputs: Tensor, targets: Tensor, rule: Rule, want: Want) -> Answer:
         _check_rows(inputs, targets)
         handout = self._handouts.find(inputs)
         if handout is None:
             step = max(rule.rows, self.chunk // rule.rows * rule.rows)
             chunks = zip(inputs.split(step), targets.split(step), strict=True)
-            return _joined([self._backward(self._forward(x, want, rule), t, want, keep=False) for x, t in chunks])
+            return joined([self._backward(self._forward(x, want, rule), t, want, keep=False) for x, t in chunks])
         key = (rule, id(targets), id(self.adapter.model), id(self.target))
-        known: tuple[_Want, Answer, Tensor, tuple[Bill, ...]] | None = handout.answers.get(key)
+        known: tuple[Want, Answer, Tensor, tuple[Bill, ...]] | None = handout.answers.get(key)
         if known is None or not known[0].covers(want):
             united = self._united(handout, rule, want)
             passes = self._passes(handout, united, rule)
             rows = targets.split([len(p.leaf) for p in passes])
             with self.counts.shared() as bill:
                 found = [self._backward(p, t, united, keep=self._others) for p, t in zip(passes, rows, strict=True)]
-            answer = _joined(found)
+            answer = joined(found)
             bills = (bill, *(p.bill for p in passes[:1] if p.bill is not None))
             known = (united, answer, targets, bills)  # targets are kept alive: their id is part of the key
             handout.answers[key] = known
@@ -246,16 +182,16 @@ class SharedProbe:
             self.counts.use(bill)
         return known[1]
 
-    def _united(self, handout: Handout, rule: Rule, want: _Want) -> _Want:
+    def _united(self, handout: Handout, rule: Rule, want: Want) -> Want:
         for ask in self._asks.get(handout.name, ()):
             if ask.rule == rule and ask.verb in ("gradient", "layers"):
-                want |= _Want(ask.verb == "gradient", ask.layers, ask.grads)
+                want |= Want(ask.verb == "gradient", ask.layers, ask.grads)
         return want
 
-    def _passes(self, handout: Handout, want: _Want, rule: Rule) -> list[_Pass]:
+    def _passes(self, handout: Handout, want: Want, rule: Rule) -> list[Pass]:
         """The forward passes of a handout, run once with all that anybody announced to want."""
         key = ("forward", rule, id(self.adapter.model))
-        known: list[_Pass] | None = handout.answers.get(key)
+        known: list[Pass] | None = handout.answers.get(key)
         if known is None or not known[0].want.covers(want) or (want.backward and any(p.spent for p in known)):
             want = self._united(handout, rule, want)
             step = max(rule.rows, self.chunk // rule.rows * rule.rows)
@@ -273,7 +209,7 @@ class SharedProbe:
             self._layers[name] = self.adapter.layer(name)
         return self._layers[name]
 
-    def _forward(self, inputs: Tensor, want: _Want, rule: Rule) -> _Pass:
+    def _forward(self, inputs: Tensor, want: Want, rule: Rule) -> Pass:
         layers = {name: self._layer(name) for name in want.layers}
         adapter, layers = self._fastest(inputs, layers, rule)
         # a rule judges every function between score and input, whoever else asks: its graph always starts at the input
@@ -293,7 +229,7 @@ class SharedProbe:
                 substitute.check_used()
         if len(outputs) != len(inputs):
             raise ModelError(f"the model gives {len(outputs)} rows for {len(inputs)} inputs")
-        return _Pass(want, leaf, outputs, taps, rule, layers)
+        return Pass(want, leaf, outputs, taps, rule, layers)
 
     def _fastest(self, inputs: Tensor, layers: dict[str, Layer], rule: Rule) -> tuple[ModelAdapter, dict[str, Layer]]:
         """The adapter that answers fastest, with its own layers. A rule must see the network as it is."""
@@ -306,7 +242,7 @@ class SharedProbe:
         modules = dict(adapter.model.named_modules())
         return adapter, {n: Layer(x.name, modules[x.name], x.to_grid) for n, x in layers.items()}
 
-    def _backward(self, done: _Pass, targets: Tensor, want: _Want, *, keep: bool) -> Answer:
+    def _backward(self, done: Pass, targets: Tensor, want: Want, *, keep: bool) -> Answer:
         """Gradients of the score of ``targets``; with ``keep`` the graph stays, other targets may follow."""
         seen = {name: done.taps.seen.get(done.layers[name].name) for name in want.layers}
         gradients: dict[str, Tensor] = {}
@@ -318,12 +254,12 @@ class SharedProbe:
         if want.gradient:
             gradient = gradients.get(INPUT)
             gradient = None if gradient is None else gradient.contiguous()
-            answer[INPUT] = _Found(done.leaf.detach(), gradient, no_path("the input"))
+            answer[INPUT] = Found(done.leaf.detach(), gradient, no_path("the input"))
         for name in want.layers:
-            answer[name] = _on_grid(done.layers[name], done.taps, seen[name], gradients.get(name), done.leaf.dtype)
+            answer[name] = on_grid(done.layers[name], done.taps, seen[name], gradients.get(name), done.leaf.dtype)
         return answer
 
-    def _gradients(self, done: _Pass, targets: Tensor, asked: dict[str, Tensor], keep: bool) -> dict[str, Tensor]:
+    def _gradients(self, done: Pass, targets: Tensor, asked: dict[str, Tensor], keep: bool) -> dict[str, Tensor]:
         """D score / d tensor, for those that the score depends on."""
         with torch.inference_mode(False), torch.enable_grad():
             end, start = self._start(done, targets)
@@ -334,7 +270,7 @@ class SharedProbe:
             found = torch.autograd.grad(end, list(asked.values()), start, retain_graph=keep, allow_unused=True)
         return {name: gradient for name, gradient in zip(asked, found, strict=True) if gradient is not None}
 
-    def _start(self, done: _Pass, targets: Tensor) -> tuple[Tensor, Tensor | None]:
+    def _start(self, done: Pass, targets: Tensor) -> tuple[Tensor, Tensor | None]:
         """Where the way back starts, and with what: with the score, or with the outputs' parts in it."""
         if not done.rule.relevance:
             return self.target.score(done.outputs, _plain(targets)).sum(), None
@@ -360,7 +296,7 @@ class SharedProbe:
             return scores
         for first in range(0, len(edits), self.chunk):
             k = range(first, min(len(edits), first + self.chunk))
-            outputs = self._forward(edits.make(inputs[number : number + 1], row, k), _Want(), PLAIN).outputs
+            outputs = self._forward(edits.make(inputs[number : number + 1], row, k), Want(), PLAIN).outputs
             scores[k.start : k.stop] = self.target.score(outputs, _repeated(targets[number], len(k)))
         return scores
 
@@ -380,14 +316,15 @@ class SharedProbe:
     def _layer_scores(self, inputs: Tensor, targets: Tensor, number: int, edits: Edits) -> Tensor:
         """(n,): the same for a layer's edited output."""
         row, target = inputs[number], targets[number]
-        layer = self._layer(edits.at)
+        adapter, layers = self._fastest(inputs, {edits.at: self._layer(edits.at)}, PLAIN)
+        layer = layers[edits.at]
         scores = inputs.new_empty(len(edits))
         for first in range(0, len(edits), self.chunk):
             k = range(first, min(len(edits), first + self.chunk))
             make = partial(_edited, layer, edits, torch.tensor([number]), k, inputs.dtype)
             self.counts.add(forward=1)
-            with at_rest(self.adapter.model), torch.no_grad(), replaced(layer.name, layer.module, make):
-                outputs = self.adapter.forward(row[None].clone())
+            with at_rest(adapter.model), torch.no_grad(), replaced(layer.name, layer.module, make):
+                outputs = adapter.forward(row[None].clone())
             if len(outputs) != len(k):
                 raise LayerError(f"the part behind layer {layer.name!r} does not carry {len(k)} copies through")
             scores[k.start : k.stop] = self.target.score(outputs, _repeated(target, len(k)))
@@ -408,7 +345,7 @@ def _edited(layer: Layer, edits: Edits, rows: Tensor, k: range, dtype: torch.dty
 def _channel_axis(layer: Layer, output: Tensor) -> int:
     """Which axis of a module's output becomes the grid's channels: found by following two of its values."""
     numbers = torch.arange(output[0].numel(), dtype=torch.float64, device=output.device).view(1, *output.shape[1:])
-    first, *others = _grid(layer, numbers)[0, :, 0, 0].long().tolist()
+    first, *others = grid_of(layer, numbers)[0, :, 0, 0].long().tolist()
     if not others:
         return 1
     step = others[0] - first
@@ -425,40 +362,3 @@ def _check_rows(inputs: Tensor, targets: Tensor) -> None:
 def _plain(tensor: Tensor) -> Tensor:
     """A tensor that a graph may save: one made in inference mode cannot be."""
     return tensor.clone() if tensor.is_inference() else tensor
-
-
-def _on_grid(layer: Layer, taps: Taps, seen: Tensor | None, gradient: Tensor | None, dtype: torch.dtype) -> _Found:
-    """Activation and gradient as (B,C,h,w), at least as wide as ``dtype``."""
-    if seen is None or layer.name in taps.faults:
-        return _Found(reason=taps.faults.get(layer.name))
-    try:
-        activation = wide(_grid(layer, seen.detach()), dtype)
-        missing = no_path(f"layer {layer.name!r}") if gradient is None else None
-        return _Found(activation, None if gradient is None else wide(_grid(layer, gradient), dtype), missing)
-    except LayerError as error:
-        return _Found(reason=error)
-
-
-def _grid(layer: Layer, tensor: Tensor) -> Tensor:
-    grid = layer.to_grid(tensor).contiguous()
-    if grid.ndim != 4:
-        raise LayerError(
-            f"layer {layer.name!r} gives {tuple(tensor.shape)}, which is no grid (batch, channels, height, width)",
-            fix="choose a convolutional or token layer, e.g. last",
-        )
-    return grid
-
-
-def _joined(answers: Sequence[Answer]) -> Answer:
-    """The answers of consecutive chunks as one."""
-    return answers[0] if len(answers) == 1 else {name: _joined_one([a[name] for a in answers]) for name in answers[0]}
-
-
-def _joined_one(parts: Sequence[_Found]) -> _Found:
-    activations = [p.activation for p in parts if p.activation is not None]
-    gradients = [p.gradient for p in parts if p.gradient is not None]
-    return _Found(
-        torch.cat(activations) if len(activations) == len(parts) else None,
-        torch.cat(gradients) if len(gradients) == len(parts) else None,
-        next((p.reason for p in parts if p.reason is not None), None),
-    )

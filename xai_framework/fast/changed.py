@@ -66,11 +66,13 @@ class Known:
     """What has been computed of the unedited picture, and what is computed now.
 
     With ``chosen`` None the clean pass runs and all spans are found; else the copies with these numbers are computed.
+    ``channels_last``: the network can do with whole copies in that order; one that looks into memory cannot.
     ``work`` (n,) counts the multiplications that each copy will cost, ``widest`` the most values of one.
     """
 
     memo: dict[Hashable, Any] = field(default_factory=dict)
     kept: list[Tensor] = field(default_factory=list)
+    channels_last: bool = True
     chosen: Ints | None = None
     work: Any = 0
     widest: int = 0
@@ -149,11 +151,10 @@ class Changed(Tensor):
         if self.whole is not None:
             return self.whole
         if self.frame is None:
-            return self.activation.clean.clone()
-        if self.frame.size == self.activation.size:
-            return self.patch
-        grid = Frame(np.zeros_like(self.frame.start), self.activation.size)
-        return self.within(grid)
+            found = self.activation.clean.clone()
+        else:
+            found = self.within(Frame(np.zeros_like(self.frame.start), self.activation.size))
+        return found if self.known.channels_last else found.contiguous()
 
     def within(self, frame: Frame, padding: tuple[int, int] = (0, 0), value: float = 0.0) -> Tensor:
         """(n,C,h,w): the copies' values in ``frame``, which may reach into a margin of ``value``."""
@@ -189,5 +190,7 @@ def _plainly(func: OpOverload, args: Args, kwargs: Kwargs) -> Any:  # noqa: ANN4
     if isinstance(target, Changed) and target.whole is None:
         target.whole = target.copies().clone()
     whole = pytree.tree_map_only(Changed, Changed.copies, (args, kwargs))
+    if func.is_view:  # torch found that one fits, when it took the copies for contiguous
+        whole = pytree.tree_map_only(Tensor, Tensor.contiguous, whole)
     result = func(*whole[0], **whole[1])
     return target if isinstance(target, Changed) and result is target.whole else result

@@ -32,6 +32,7 @@ class Twin:
 
     adapter: ModelAdapter
     changed: frozenset[str]
+    channels_last: bool
 
 
 def twin_of(adapter: ModelAdapter, example: Tensor) -> Twin | None:
@@ -45,17 +46,29 @@ def twin_of(adapter: ModelAdapter, example: Tensor) -> Twin | None:
     try:
         plain = adapter.forward(example.clone())
         private = copy.deepcopy(model).requires_grad_(False)
-        pairs = _pairs(adapter.with_model(private), example)
-        changed = _fold(private, pairs)
-        twin = adapter.with_model(private.to(memory_format=torch.channels_last))
+        changed = _fold(private, _pairs(adapter.with_model(private), example))
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception:  # networks refuse to be copied in many ways; as it is, it does run
+        return None
+    twin = adapter.with_model(private.to(memory_format=torch.channels_last))
+    if _agrees(twin, example, plain):
+        return Twin(twin, changed, channels_last=True)
+    # it looks into memory, as x.view(len(x), -1) does
+    twin = adapter.with_model(private.to(memory_format=torch.contiguous_format))
+    return Twin(twin, changed, channels_last=False) if changed and _agrees(twin, example, plain) else None
+
+
+def _agrees(twin: ModelAdapter, example: Tensor, plain: Tensor) -> bool:
+    """Whether it gives the outputs of the original."""
+    try:
         found = twin.forward(example.clone())
     except (MemoryError, torch.OutOfMemoryError):
         raise
-    except Exception:  # networks refuse to be copied or converted in many ways; as it is, it does run
-        return None
-    most = _TOLERANCE.get(next(model.parameters(), plain).dtype, 0.05) * plain.abs().max()
-    agrees = found.shape == plain.shape and bool(((found - plain).abs() <= most).all())
-    return Twin(twin, changed) if agrees else None
+    except Exception:  # a layout that the network does not run in
+        return False
+    most = _TOLERANCE.get(next(twin.model.parameters(), plain).dtype, 0.05) * plain.abs().max()
+    return found.shape == plain.shape and bool(((found - plain).abs() <= most).all())
 
 
 class _Uses(TorchFunctionMode):

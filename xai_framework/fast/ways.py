@@ -36,7 +36,8 @@ class Ways:
     def windows(self, inputs: Tensor) -> Windows:
         """Passes over what an edit changes."""
         if self._windows is None:
-            self._windows = Windows(self.adapter(inputs))
+            adapter = self.adapter(inputs)
+            self._windows = Windows(adapter, self._twin is not None and self._twin.channels_last)
         return self._windows
 
 

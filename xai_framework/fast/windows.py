@@ -30,9 +30,12 @@ _TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
 
 @dataclass(eq=False)
 class Windows:
-    """Passes over changed rectangles, for one adapter. ``usable`` is None until they have been tried."""
+    """Passes over changed rectangles, for one adapter. ``usable`` is None until they have been tried;
+    ``channels_last``: whether the network is known to run in that order of memory.
+    """
 
     adapter: ModelAdapter
+    channels_last: bool = False
     usable: bool | None = None
 
     def outputs(
@@ -50,7 +53,7 @@ class Windows:
         if self.usable is False:
             return
         picture = inputs[row : row + 1].detach().contiguous(memory_format=torch.channels_last)
-        whole, known = Activation(picture, Spans.of(edits.boxes)), Known()
+        whole, known = Activation(picture, Spans.of(edits.boxes)), Known(channels_last=self.channels_last)
         try:
             self.adapter.forward(Changed(known, whole, picture, None))
             order = np.argsort(known.work, kind="stable") if np.ndim(known.work) else np.arange(len(edits))
@@ -85,7 +88,7 @@ class Windows:
         """Whether the first and the last of these copies have the outputs that they have whole."""
         which = sorted({0, len(chosen) - 1})
         copies = [edits.make(picture, torch.tensor([row]), range(k, k + 1)) for k in chosen[which].tolist()]
-        plain = self.adapter.forward(torch.cat(copies).contiguous(memory_format=torch.channels_last))
+        plain = self.adapter.forward(torch.cat(copies))
         if outputs.shape != (len(chosen), *plain.shape[1:]):
             return False
         most = _TOLERANCE.get(next(self.adapter.model.parameters(), plain).dtype, 0.05) * plain.abs().max()
