@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 DEV_STAMP := .venv/.installed-dev
 
-.PHONY: demo test engines lint types figures agreement reliability clean
+.PHONY: demo test engines lint types figures agreement reliability bench clean
 
 demo: $(STAMP)
 	$(BIN)/xai run experiment=quickstart
@@ -33,6 +33,11 @@ agreement: $(DEV_STAMP)
 
 reliability: $(DEV_STAMP)
 	$(BIN)/python -m benchmarks.reliability --full --write
+
+# side by side with other libraries; twenty minutes
+bench: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[bench]"
+	$(BIN)/python -m benchmarks all --write
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
