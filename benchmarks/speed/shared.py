@@ -27,10 +27,13 @@ def works(options: Options) -> list[Work]:
     checked = {label: methods[label] for label in ("gradient", "input_x_gradient")}
     checked["gradcam"] = {"name": "gradcam", "layer": layer, "relu": False}
 
+    common: list[peers.Part] = []  # the same objects for both, so that they are tried and timed once
+
     def with_cams(library: str, subject: Subject) -> list[peers.Part]:
-        gradients = [peers.saliency(subject, options, cls) for cls in ("Saliency", "InputXGradient")]
-        maps = [peers.cam(subject, options, library, cls) for cls in CAMS[library]]
-        return [*gradients, *maps, peers.choosing(subject, options)]
+        if not common:
+            common.extend(peers.saliency(subject, options, cls) for cls in ("Saliency", "InputXGradient"))
+            common.append(peers.choosing(subject, options))
+        return [*common, *(peers.cam(subject, options, library, cls) for cls in CAMS[library])]
 
     both = f"{peers.CAPTUM} and {peers.GRAD_CAM}"
     return [

@@ -71,11 +71,17 @@ def measure(work: Work, options: Options) -> list[Row]:
     sides = _our_sides(work, subject, options)
     chosen: dict[str, list[_Chosen]] = {}
     absent_peers: dict[str, str] = {}
+    tried: dict[int, tuple[Part, _Chosen]] = {}
     for peer, parts in work.peers.items():
         try:
-            chosen[peer] = [_quickest(part, subject, options.clock) for part in parts(subject)]
+            made = list(parts(subject))
         except AbsentError as absent:
             absent_peers[peer] = str(absent)
+            continue
+        for part in made:
+            if id(part) not in tried:  # some parts are common to several peers
+                tried[id(part)] = part, _quickest(part, subject, options.clock)
+        chosen[peer] = [tried[id(part)][1] for part in made]
     seconds = _timed(work, subject, sides, chosen, options)
     rows = []
     for precision, side in sides.items():
