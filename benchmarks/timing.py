@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import statistics
 import threading
 import time
@@ -75,7 +76,8 @@ class PeakMemory:
         self._before = self._peak = 0.0
 
     def __enter__(self) -> Self:
-        with contextlib.suppress(OSError, AttributeError):  # what earlier work freed would hide what this one takes
+        gc.collect()  # what earlier work left, or freed, would hide what this one takes
+        with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).malloc_trim(0)
         self._before = self._peak = resident()
         self._thread = threading.Thread(target=self._watch, daemon=True)
