@@ -18,7 +18,18 @@ PARTS = ("machine", "limits", "table")
 """Each stands in the page between comments of its own."""
 _FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16")
 _HEAD = (
-    *("work", "network", "precision", "against", "goal", "faster by", "x limit", "passes of ours", "of theirs"),
+    *(
+        "work",
+        "network",
+        "precision",
+        "against",
+        "goal",
+        "faster by",
+        "as built",
+        "x limit",
+        "passes of ours",
+        "of theirs",
+    ),
     *("ms a picture", "MB", "MB of theirs", "error", "rank corr.", "their best setting; notes"),
 )
 _KEY = 4
@@ -65,6 +76,8 @@ def printed(rows: Sequence[Row]) -> str:
     lines = []
     for row in rows:
         speed = row.note if row.ratio is None else f"{_spread(row.ratio, 'x')} of {_number(row.goal, '{:g}x')}"
+        if row.ratio_as_built is not None:
+            speed += f", {_spread(row.ratio_as_built, 'x')} as built"
         limit = "" if row.over_limit is None else f", {_spread(row.over_limit)} over the limit"
         lines.append(f"{row.work}, {row.network}, {row.precision}, {row.peer}: {speed}{limit}")
     return "\n".join(lines)
@@ -92,6 +105,7 @@ def _line(row: Row) -> str:
         *(row.work, row.network, row.precision, row.peer or "-"),
         _number(row.goal, "{:g}x"),
         "-" if row.ratio is None else _spread(row.ratio, "x"),
+        "-" if row.ratio_as_built is None else _spread(row.ratio_as_built, "x"),
         over,
         "-" if row.forward is None else f"{row.forward:.0f} + {row.backward:.0f}",
         _number(row.peer_forward, "{:.0f}"),

@@ -26,15 +26,26 @@ from benchmarks.speed.subject import BY_HAND, FROZEN, TRAINABLE, Gradients, Subj
 
 CAPTUM, GRAD_CAM, TORCHCAM = "captum", "grad-cam", "torchcam"
 _MODULES = {CAPTUM: "captum.attr", GRAD_CAM: "pytorch_grad_cam", TORCHCAM: "torchcam.methods"}
+_FORMATS = (False, True)
+"""Whether in channels_last."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One way to do it; ``run`` does this share of it, where the whole is only more of the same."""
+    """One way to do it; ``run`` does this share of it, where the whole is only more of the same.
 
-    label: str
+    ``channels_last``: the network was converted to that memory format first, which no peer does by itself.
+    """
+
+    words: str
+    channels_last: bool
     run: Callable[[], object]
     share: float = 1.0
+
+    @property
+    def label(self) -> str:
+        """The memory format too."""
+        return ", ".join(filter(None, ["channels_last" if self.channels_last else "as built", self.words]))
 
 
 @dataclass(frozen=True)
@@ -66,17 +77,9 @@ def load(name: str) -> Any:
     return module
 
 
-def _formats(options: Options) -> tuple[bool, ...]:
-    return (True,) if options.quick else (False, True)
-
-
 def _several(options: Options) -> list[int]:
     """Rows in a pass; one at a time was never the fastest."""
     return [b for b in options.batches if b > 1]
-
-
-def _named(channels_last: bool, *words: str) -> str:
-    return ", ".join(filter(None, ["channels_last" if channels_last else "as built", *words]))
 
 
 def choosing(subject: Subject, options: Options) -> Part:
@@ -87,8 +90,8 @@ def choosing(subject: Subject, options: Options) -> Part:
             for x in subject.inputs.split(batch):
                 model(x).argmax(1)
 
-    tried = itertools.product(_formats(options), _several(options))
-    return Part("", [Setting("", partial(run, subject.variant(cl), b)) for cl, b in tried])
+    tried = itertools.product(_FORMATS, _several(options))
+    return Part("", [Setting("", cl, partial(run, subject.variant(cl), b)) for cl, b in tried])
 
 
 def saliency(subject: Subject, options: Options, cls: str = "Saliency") -> Part:
@@ -101,8 +104,8 @@ def saliency(subject: Subject, options: Options, cls: str = "Saliency") -> Part:
         for x, t in _batches(subject, batch):
             method.attribute(x, target=t, **more)
 
-    tried = itertools.product(_formats(options), _several(options))
-    return Part(cls, [Setting(_named(cl, f"batch {b}"), partial(run, subject.variant(cl), b)) for cl, b in tried])
+    tried = itertools.product(_FORMATS, _several(options))
+    return Part(cls, [Setting(f"batch {b}", cl, partial(run, subject.variant(cl), b)) for cl, b in tried])
 
 
 def smoothgrad(subject: Subject, options: Options, samples: int, timed: int) -> Part:
@@ -119,9 +122,9 @@ def smoothgrad(subject: Subject, options: Options, samples: int, timed: int) -> 
     n = len(subject.inputs)
     ways = [(n, 1)] if options.quick else [(n, 1), (n, min(4, timed)), (1, timed)]
     found = []
-    for cl, (batch, copies) in itertools.product(_formats(options), ways):
-        label = _named(cl, f"batch {batch}", f"{copies} of {samples} copies at once")
-        found.append(Setting(label, partial(run, subject.variant(cl), batch, copies), timed / samples))
+    for cl, (batch, copies) in itertools.product(_FORMATS, ways):
+        words = f"batch {batch}, {copies} of {samples} copies at once"
+        found.append(Setting(words, cl, partial(run, subject.variant(cl), batch, copies), timed / samples))
     return Part("NoiseTunnel(Saliency)", found)
 
 
@@ -134,10 +137,10 @@ def integrated_gradients(subject: Subject, options: Options, steps: int) -> Part
         for x, t in _batches(subject, 1):
             method.attribute(x, target=t, n_steps=steps, internal_batch_size=batch)
 
-    tried = itertools.product(_formats(options), _several(options))
+    tried = itertools.product(_FORMATS, _several(options))
     return Part(
         "IntegratedGradients",
-        [Setting(_named(cl, f"{b} steps at once"), partial(run, subject.variant(cl), b)) for cl, b in tried],
+        [Setting(f"{b} steps at once", cl, partial(run, subject.variant(cl), b)) for cl, b in tried],
     )
 
 
@@ -159,10 +162,10 @@ def occlusion(subject: Subject, options: Options, window: int, stride: int, time
 
     number = _windows(size, window, timed)
     copies = sorted({min(b, number) for b in ((8,) if options.quick else (8, 16, 32))})
-    tried = itertools.product(_formats(options), copies)
+    tried = itertools.product(_FORMATS, copies)
     return Part(
         "Occlusion",
-        [Setting(_named(cl, f"{c} windows at once"), partial(run, subject.variant(cl), c), share) for cl, c in tried],
+        [Setting(f"{c} windows at once", cl, partial(run, subject.variant(cl), c), share) for cl, c in tried],
     )
 
 
@@ -177,10 +180,9 @@ def cam(subject: Subject, options: Options, library: str, cls: str, by_hand: boo
     run = _grad_cam if library == GRAD_CAM else _torchcam
     found = []
     b = len(subject.inputs)
-    for cl, kind in itertools.product(_formats(options), kinds):
+    for cl, kind in itertools.product(_FORMATS, kinds):
         model = subject.variant(cl, kind)
-        label = _named(cl, kind, f"batch {b}")
-        found.append(Setting(label, partial(run, peer, subject, model, cls, b, kind)))
+        found.append(Setting(f"{kind}, batch {b}", cl, partial(run, peer, subject, model, cls, b, kind)))
     return Part(cls, found)
 
 
@@ -223,10 +225,10 @@ def score_cam(subject: Subject, options: Options, library: str) -> Part:
         with contextlib.redirect_stderr(io.StringIO()):  # a progress bar a picture
             run(model, batch)
 
-    tried = itertools.product(_formats(options), _several(options))
+    tried = itertools.product(_FORMATS, _several(options))
     return Part(
         "ScoreCAM",
-        [Setting(_named(cl, f"{b} masks at once"), partial(quiet, subject.variant(cl), b)) for cl, b in tried],
+        [Setting(f"{b} masks at once", cl, partial(quiet, subject.variant(cl), b)) for cl, b in tried],
     )
 
 

@@ -37,9 +37,9 @@ class Options:
 class Row:
     """One work, one precision, one peer. Seconds and passes are those of one picture.
 
-    ``ratio`` is the peer's time over ours, ``over_limit`` ours over that of as many bare passes in their best
-    setting, ``error`` the relative L2 difference of our map to the one of ``against``, ``spearman`` their rank
-    correlation.
+    ``ratio`` is the peer's time over ours, ``ratio_as_built`` that where the peer's network is not converted to another
+    memory format, ``over_limit`` our time over that of as many bare passes in their best setting, ``error``
+    the relative L2 difference of our map to the one of ``against``, ``spearman`` their rank correlation.
     """
 
     work: str
@@ -51,6 +51,7 @@ class Row:
     ours_s: float | None = None
     peer_s: float | None = None
     ratio: Spread | None = None
+    ratio_as_built: Spread | None = None
     over_limit: Spread | None = None
     forward: float | None = None
     backward: float | None = None

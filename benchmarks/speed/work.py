@@ -50,6 +50,14 @@ class _Chosen:
 
 
 @dataclass(frozen=True)
+class _Peer:
+    """A peer's part in the fastest of all settings, and in the fastest of those that leave the network as built."""
+
+    best: _Chosen
+    as_built: _Chosen
+
+
+@dataclass(frozen=True)
 class _Side:
     """Our side in one precision."""
 
@@ -69,9 +77,9 @@ def measure(work: Work, options: Options) -> list[Row]:
     except AbsentError as absent:
         return [Row(work.name, work.network, "float32", "", note=f"left out: {absent}")]
     sides = _our_sides(work, subject, options)
-    chosen: dict[str, list[_Chosen]] = {}
+    chosen: dict[str, list[_Peer]] = {}
     absent_peers: dict[str, str] = {}
-    tried: dict[int, tuple[Part, _Chosen]] = {}
+    tried: dict[int, tuple[Part, _Peer]] = {}
     for peer, parts in work.peers.items():
         try:
             made = list(parts(subject))
@@ -80,7 +88,7 @@ def measure(work: Work, options: Options) -> list[Row]:
             continue
         for part in made:
             if id(part) not in tried:  # some parts are common to several peers
-                tried[id(part)] = part, _quickest(part, subject, options.clock)
+                tried[id(part)] = part, _tried(part, subject, options.clock)
         chosen[peer] = [tried[id(part)][1] for part in made]
     seconds = _timed(work, subject, sides, chosen, options)
     rows = []
@@ -116,9 +124,9 @@ def _our_sides(work: Work, subject: Subject, options: Options) -> dict[str, _Sid
     return sides
 
 
-def _quickest(part: Part, subject: Subject, clock: Clock) -> _Chosen:
+def _tried(part: Part, subject: Subject, clock: Clock) -> _Peer:
     """Each setting is tried once, a short one twice, since a first call makes plans and touches new memory."""
-    best: tuple[float, _Chosen] | None = None
+    found: list[tuple[float, _Chosen]] = []
     for setting in part.settings:
         subject.rows = 0
         with PeakMemory() as peak:
@@ -126,15 +134,17 @@ def _quickest(part: Part, subject: Subject, clock: Clock) -> _Chosen:
         forward = subject.rows / setting.share / len(subject.inputs)
         if seconds < _SHORT:
             seconds = clock.seconds(setting.run)
-        seconds /= setting.share
-        if best is None or seconds < best[0]:
-            best = seconds, _Chosen(part.name, setting, peak.megabytes, forward)
-    assert best is not None
-    return best[1]
+        found.append((seconds / setting.share, _Chosen(part.name, setting, peak.megabytes, forward)))
+    plain = [one for one in found if not one[1].setting.channels_last]
+    return _Peer(min(found, key=_seconds)[1], min(plain, key=_seconds)[1])
+
+
+def _seconds(tried: tuple[float, _Chosen]) -> float:
+    return tried[0]
 
 
 def _timed(
-    work: Work, subject: Subject, sides: Mapping[str, _Side], chosen: Mapping[str, Sequence[_Chosen]], options: Options
+    work: Work, subject: Subject, sides: Mapping[str, _Side], chosen: Mapping[str, Sequence[_Peer]], options: Options
 ) -> dict[str, list[float]]:
     """Seconds a picture of each round: ours, each peer, and the bare passes that ours are measured with."""
     n = len(subject.inputs)
@@ -146,14 +156,16 @@ def _timed(
             bare = limit.best(work.network, precision, kind, options.clock, options.size, options.batches)
             works[f"{kind} {precision}"], per_picture[f"{kind} {precision}"] = bare.once, bare.batch
     # the same part may be done for several peers
-    settings = {id(c.setting): c.setting for parts in chosen.values() for c in parts}
+    both = [c for parts in chosen.values() for peer in parts for c in (peer.best, peer.as_built)]
+    settings = {id(c.setting): c.setting for c in both}
     for number, setting in settings.items():
         works[f"part {number}"], per_picture[f"part {number}"] = setting.run, n * setting.share
     seconds = interleaved(works, options.clock, options.runs, options.budget)
     found = {name: [s / per_picture[name] for s in values] for name, values in seconds.items()}
     for peer, parts in chosen.items():
-        columns = [found[f"part {id(c.setting)}"] for c in parts]
-        found[f"peer {peer}"] = [sum(values) for values in zip(*columns, strict=True)]
+        for way in ("best", "as_built"):
+            columns = [found[f"part {id(getattr(part, way).setting)}"] for part in parts]
+            found[f"{way} {peer}"] = [sum(values) for values in zip(*columns, strict=True)]
     return found
 
 
@@ -181,8 +193,9 @@ def _our_row(work: Work, precision: str, side: _Side, seconds: Mapping[str, list
     )
 
 
-def _against(common: Row, work: Work, peer: str, parts: Sequence[_Chosen], seconds: Mapping[str, list[float]]) -> Row:
-    theirs = seconds[f"peer {peer}"]
+def _against(common: Row, work: Work, peer: str, pairs: Sequence[_Peer], seconds: Mapping[str, list[float]]) -> Row:
+    theirs, ours = seconds[f"best {peer}"], seconds[f"ours {common.precision}"]
+    parts = [pair.best for pair in pairs]
     shares = [f"{c.setting.share:.0%} of {c.part} timed" for c in parts if c.setting.share < 1]
     memory = [c.memory for c in parts if c.memory is not None]
     return replace(
@@ -191,7 +204,8 @@ def _against(common: Row, work: Work, peer: str, parts: Sequence[_Chosen], secon
         setting=grouped([(c.part, c.setting.label) for c in parts]),
         goal=work.goals.get((peer, "float32" if common.precision == "float32" else "fast")),
         peer_s=Spread.of(theirs).median,
-        ratio=ratios(theirs, seconds[f"ours {common.precision}"]),
+        ratio=ratios(theirs, ours),
+        ratio_as_built=ratios(seconds[f"as_built {peer}"], ours),
         peer_forward=sum(c.forward for c in parts),
         peer_peak_mb=max(memory, default=None),
         note="; ".join(filter(None, [common.note, *shares])),

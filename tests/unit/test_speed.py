@@ -37,6 +37,7 @@ def test_a_work_is_measured_against_a_peer(capsys) -> None:
     assert row["peer"] == "captum"
     assert row["goal"] == 6
     assert row["ratio"]["low"] <= row["ratio"]["median"] <= row["ratio"]["high"]
+    assert row["ratio_as_built"]["median"] > 0
     assert row["ours_s"] > 0
     assert row["over_limit"]["median"] > 0
     assert row["forward"] == row["peer_forward"] - 1  # captum makes another clean pass
