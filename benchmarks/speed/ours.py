@@ -17,8 +17,8 @@ from xai_framework.core import Explainer, ModelAdapter, Target
 from xai_framework.core.dataset import Item
 from xai_framework.core.status import Status
 from xai_framework.engine import Engine
+from xai_framework.executors.runner import explained_and_chooser
 from xai_framework.registry import Registry
-from xai_framework.space import in_precision
 from xai_framework.spec.job import Settings
 from xai_framework.store import Block
 
@@ -32,9 +32,10 @@ def precisions() -> tuple[str, ...]:
     return ("float32", *[p for p in FAST if p in known][:1])
 
 
-def prepared(model: nn.Module, size: int, precision: str) -> ModelAdapter:
-    """The backbone as a run would have it."""
-    return in_precision(ModuleAdapter(model, preprocess(size)), precision)
+def prepared(model: nn.Module, size: int, precision: str) -> tuple[ModelAdapter, ModelAdapter]:
+    """The backbone as a run would have it explained, and the one that chooses the targets."""
+    settings = Settings(precision=precision)  # type: ignore[arg-type]
+    return explained_and_chooser(ModuleAdapter(model, preprocess(size)), settings)
 
 
 @dataclass
@@ -63,7 +64,9 @@ class Ours:
             Task(label, _built(registry, "method", config, Explainer), target, self._kept[label])
             for label, config in methods.items()
         ]
-        self._engine = Engine(prepared(model, size, precision), self._dataset, list(self._dataset.rows()), self._tasks)
+        explained, chooser = prepared(model, size, precision)
+        rows = list(self._dataset.rows())
+        self._engine = Engine(explained, self._dataset, rows, self._tasks, chooser=chooser)
 
     def __call__(self) -> None:
         """Compute all of it. Raises RuntimeError where a map failed: that would be fast for the wrong reason."""
