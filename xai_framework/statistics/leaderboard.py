@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from xai_framework.statistics.agreement import Agreement, agreement
 from xai_framework.statistics.compare import Comparison, Standing, compared
 from xai_framework.statistics.datasets import dataset_captions, dataset_key
 from xai_framework.statistics.intervals import Interval
+from xai_framework.statistics.long_table import csv_of
 from xai_framework.statistics.notebook import html_of
 from xai_framework.statistics.stability import Place
 from xai_framework.store import Cost, Run, StoredValues
@@ -43,12 +42,7 @@ class Leaderboard:
 
     def csv(self) -> str:
         """The rows as CSV."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        for row in self.rows():
-            writer.writerow({k: "" if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()})
-        return text.getvalue()
+        return csv_of(_COLUMNS, self.rows())
 
     def markdown(self) -> str:
         """A table for each comparison, and what it comes to in words."""

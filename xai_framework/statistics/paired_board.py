@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from xai_framework.statistics.intervals import Interval
+from xai_framework.statistics.long_table import csv_of
 from xai_framework.statistics.paired import Pair, PairedComparison
 
 _SIDES = ("first", "second", "difference")
@@ -47,12 +46,7 @@ class PairedBoard:
 
     def csv(self) -> str:
         """The rows as CSV."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        for row in self.rows():
-            writer.writerow({k: "" if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()})
-        return text.getvalue()
+        return csv_of(_COLUMNS, self.rows())
 
     def markdown(self) -> str:
         """A table for each comparison, and what it comes to in words."""
