@@ -65,7 +65,8 @@ class Agreement:
 
 
 def agreement(comparisons: Sequence[Comparison]) -> Agreement:
-    """Rank correlations of all pairs of metrics that judged the same methods."""
+    """Rank correlations of all pairs of metrics that judged the same methods; of those that judge at all."""
+    comparisons = [c for c in comparisons if c.judged]
     metrics = tuple(dict.fromkeys(c.metric for c in comparisons))
     return Agreement(metrics, tuple(_pair(a, b, comparisons) for a, b in combinations(metrics, 2)))
 

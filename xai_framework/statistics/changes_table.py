@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from xai_framework.statistics.changes import ChangedRow, MapChanges, MetricChange, PairChanges, RunChanges, Spread
+from xai_framework.statistics.direction import direction
 from xai_framework.statistics.long_table import csv_of
 from xai_framework.store import StoredMaps
 
@@ -80,8 +81,7 @@ def spread_text(s: Spread) -> str:
 
 
 def _metric(m: MetricChange) -> str:
-    direction = "higher" if m.higher_is_better else "lower"
-    head = f"{m.metric} ({direction} is better): "
+    head = f"{m.metric} ({direction(m.higher_is_better, m.judged)}): "
     if m.identical or not m.n:
         return head + m.words
     d = m.difference

@@ -11,6 +11,7 @@ from xai_framework.core.errors import StoreError
 from xai_framework.statistics.agreement import Agreement, agreement
 from xai_framework.statistics.compare import Comparison, Standing, compared
 from xai_framework.statistics.datasets import dataset_captions, dataset_key
+from xai_framework.statistics.direction import better, is_judged
 from xai_framework.statistics.intervals import Interval
 from xai_framework.statistics.long_table import csv_of
 from xai_framework.statistics.notebook import html_of
@@ -34,8 +35,8 @@ class Leaderboard:
         """One row for each method and comparison, with plain numbers."""
         for c in self.comparisons:
             for s in c.standings:
-                better = "higher" if c.higher_is_better else "lower"
-                place = (c.metric, better, c.backbone, c.target, s.label, s.control, s.rank)
+                way = better(c.higher_is_better, c.judged)
+                place = (c.metric, way, c.backbone, c.target, s.label, s.control, s.rank)
                 values = (*_bounds(s.mean), *_bounds(s.median), c.common, s.valid, s.images)
                 rest = (s.worst_case, s.p, s.effect, *_costs(s.cost), c.dataset)
                 yield dict(zip(_COLUMNS, (*place, *values, *rest), strict=True))
@@ -96,6 +97,7 @@ def leaderboard(run: Run) -> Leaderboard:
                 target=target,
                 dataset=captions[dataset],
                 higher_is_better=found[0].higher_is_better,
+                judged=is_judged(found[0]),
                 possible=found[0].range,
                 costs={str(s.facts["label"]): costs.get(_key(s.facts)) for s in found},
                 controls={str(s.facts["label"]) for s in found if s.facts.get("control")},
@@ -131,8 +133,7 @@ _LATEX_HEAD = (
 
 
 def _table(c: Comparison, row: Callable[[Standing], str], *, head: str, title: str, foot: str) -> str:
-    direction = "higher is better" if c.higher_is_better else "lower is better"
-    said = f"{c.metric} ({direction}): {c.where}, {c.common} images with a value for every method"
+    said = f"{c.metric} ({c.direction}): {c.where}, {c.common} images with a value for every method"
     lines = [title.format(said), head, *map(row, c.standings), foot.format(c.words + _tests(c))]
     return "\n".join(lines)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from xai_framework.statistics.direction import better
 from xai_framework.statistics.intervals import Interval
 from xai_framework.statistics.long_table import csv_of
 from xai_framework.statistics.paired import Pair, PairedComparison
@@ -38,10 +39,10 @@ class PairedBoard:
     def rows(self) -> Iterator[dict[str, Any]]:
         """One row for each method and comparison, with plain numbers."""
         for c in self.comparisons:
-            better = "higher" if c.higher_is_better else "lower"
+            way = better(c.higher_is_better, c.judged)
             for p in c.pairs:
                 bounds = [b for i in (p.first, p.second, p.difference) for b in (i.value, i.low, i.high)]
-                place = (c.metric, better, c.backbone, c.against, c.target, c.dataset, p.label, p.images, p.common)
+                place = (c.metric, way, c.backbone, c.against, c.target, c.dataset, p.label, p.images, p.common)
                 yield dict(zip(_COLUMNS, (*place, *bounds, p.p, p.effect, p.apart), strict=True))
 
     def csv(self) -> str:
