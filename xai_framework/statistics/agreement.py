@@ -51,7 +51,7 @@ class Agreement:
         """Which metrics contradict each other."""
         known = [p for p in self.pairs if not math.isnan(p.tau)]
         if not known:
-            return "agreement needs two metrics of the same methods, two methods at least"
+            return "agreement needs two metrics that judge the same methods, two methods at least"
         said = [
             f"{p.first} and {p.second} contradict each other (tau {p.tau:.2f}, {p.methods} methods): no method is good "
             "by both"
