@@ -650,6 +650,25 @@ def test_nothing_sticks_out_and_everybody_can_use_it(browser: Browser, study: Pa
     page.context.close()
 
 
+def test_a_small_screen_is_for_the_pictures(browser: Browser, study: Path) -> None:
+    """Tabs take one line; settings are folded until they are asked for, what finds images is not."""
+    page = opened(browser, study, 390).page
+    page.click("#tab-images")
+    tops = page.evaluate(
+        "[...document.querySelectorAll('.tabs button')].map(e => Math.round(e.getBoundingClientRect().top))"
+    )
+    assert len(set(tops)) == 1
+    assert page.is_visible("#find")
+    assert not page.is_visible("#opacity")
+    assert page.evaluate("document.getElementById('bar').getBoundingClientRect().height") < 80
+    page.click("#fold")
+    assert page.is_visible("#opacity")
+    assert page.get_attribute("#fold", "aria-expanded") == "true"
+    page.click("#fold")
+    assert not page.is_visible("#opacity")
+    page.context.close()
+
+
 def test_paper_shows_all_rows(shown: Opened) -> None:
     page = shown.page
     page.emulate_media(media="print")

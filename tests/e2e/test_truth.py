@@ -71,7 +71,10 @@ def test_the_audit_finds_the_tag_in_the_one_network_only(capsys: pytest.CaptureF
         assert by[label].first.low > max(2 * by[label].second.high, 2 * TAG_SHARE), label
     assert by["random"].first.low < TAG_SHARE < by["random"].first.high
     assert not by["random"].distinguishable
-    assert {c.common for c in leaderboard(run).comparisons} == {24}
+    board = leaderboard(run)
+    assert {c.common for c in board.comparisons} == {24}
+    assert {row["better"] for row in board.rows()} == {"neither"}  # much on a tag is no merit of a method
+    assert not any("best" in c.words or "worse" in c.words for c in board.comparisons)
     capsys.readouterr()
     assert main(["table", "outputs/runs/audit", "--against", "shapes_clean", "--metric", "energy_in_region"]) == 0
     assert "shapes_shortcut against shapes_clean, star" in capsys.readouterr().out

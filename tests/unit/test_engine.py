@@ -354,6 +354,28 @@ def test_passes_are_halved_until_memory_suffices(monkeypatch: pytest.MonkeyPatch
     assert Limited.wide <= wide + 1  # remembered
 
 
+ONEDNN = "could not create a primitive descriptor for a matmul primitive"
+ALLOCATOR = "[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory: you tried"
+
+
+@pytest.mark.parametrize("said", [ONEDNN, ALLOCATOR])
+def test_what_libraries_say_without_memory_halves_the_passes(said: str) -> None:
+    """oneDNN, which has no working memory for its convolution, and PyTorch's own allocator say it by a RuntimeError."""
+
+    class Says(Does):
+        def explain(self, probe: Probe, inputs: Tensor, targets: Tensor, rng: Any) -> Tensor:
+            if probe.chunk > 2:  # type: ignore[attr-defined]
+                raise RuntimeError(said)
+            return super().explain(probe, inputs, targets, rng)
+
+    blocks, engine = run({"says": Says(), "gradient": Does()})
+    assert engine.attempts.limits == {"says": 2}
+    np.testing.assert_allclose(blocks["says"].attribution, blocks["gradient"].attribution, atol=1e-6)
+    other, engine = run({"other": Does(raising(RuntimeError("shapes do not match")))})
+    assert engine.attempts.limits == {}
+    assert "shapes do not match" in other["other"].reason[0]
+
+
 def test_one_greedy_method_shrinks_its_own_passes_only() -> None:
     events: list[dict[str, Any]] = []
     kept = {"greedy": Kept(), "gradient": Kept()}

@@ -21,7 +21,7 @@ from xai_plugins.datasets.shapes import Shapes
 from tests.unit.stored_runs import SHAPES, block_of, stored_run
 from xai_framework.core import ConfigError, Status, StoreError
 from xai_framework.figures import LAYOUTS, PaperFigure, figure
-from xai_framework.figures.paper import text_width, wrapped
+from xai_framework.figures.paper import FAINT, text_width, wrapped
 from xai_framework.statistics import cliques, critical_difference, leaderboard
 from xai_framework.store import Run
 
@@ -340,6 +340,28 @@ def test_dots_and_intervals_are_those_of_the_table(run: Run) -> None:
             assert (s.mean.low, s.mean.high) in spans
             full = s is c.standings[0] or not s.distinguishable
             assert (dots[s.mean.value].get_markerfacecolor() != "white") == full
+
+
+def test_panels_of_several_datasets_tell_them_apart(tmp_path: Path) -> None:
+    for objects in (2, 4):
+        values = {("gini", "a"): np.arange(6.0), ("gini", "b"): np.arange(6.0) + objects}
+        cells = {label: block_of(maps(objects + i)) for i, label in enumerate("ab")}
+        several = stored_run(
+            tmp_path, cells, values, backbone="vgg", dataset={**SHAPES, "objects": objects}, study="both"
+        )
+    assert {"objects=2", "objects=4"} <= {line for t in texts(figure(several, "leaderboard")) for line in t.split("\n")}
+    said = " ".join(texts(figure(several, "critical-difference")))
+    assert "vgg, predicted, objects=2" in said
+    assert "vgg, predicted, objects=4" in said
+
+
+def test_a_metric_that_judges_nobody_has_grey_dots(tmp_path: Path) -> None:
+    cells = {label: block_of(maps(i)) for i, label in enumerate("ab")}
+    tag = {("on tag", "a"): np.arange(6.0), ("on tag", "b"): np.arange(6.0) + 9}
+    made = figure(stored_run(tmp_path, cells, tag, better="neither"), "leaderboard")
+    dots = [line for axes in made.figure.axes for line in axes.get_lines() if line.get_marker() == "o"]
+    assert {line.get_markerfacecolor() for line in dots} == {FAINT}
+    assert "neither is better" in texts(made)
 
 
 def test_methods_that_are_left_out_take_no_part_in_the_ranks(run: Run) -> None:

@@ -335,6 +335,12 @@ def test_a_region_by_its_label(metric: Metric, value: float) -> None:
     assert measured(metric, with_tag(targets=other)) == pytest.approx([value], abs=1e-12)
 
 
+@pytest.mark.parametrize("metric", ALL, ids=repr)
+def test_unwanted_heat_is_told_and_not_judged(metric: Metric) -> None:
+    assert metric.judges
+    assert not metric.replace(region="tag", wanted=False).judges
+
+
 @pytest.mark.parametrize("metric", [m.replace(region="tga") for m in ALL], ids=repr)
 def test_a_label_that_no_region_has(metric: Metric) -> None:
     about = with_tag()

@@ -229,8 +229,11 @@ def test_many_images_lie_beside_the_page(tmp_path: Path) -> None:
 def test_values_of_metrics_are_told_by_row_and_method(tmp_path: Path) -> None:
     cells = [CellView(np.ones((1, 2, 2)))] * 2
     rows = [PictureView(i, cells, values={"a": [1.0, float("nan")]}) for i in "pq"]
-    data = told(tmp_path, study(rows, 2, "xy", metrics=[MetricView("a"), MetricView("b", False)]))
-    assert data.head["metrics"] == [{"label": "a", "higher": True}, {"label": "b", "higher": False}]
+    data = told(tmp_path, study(rows, 2, "xy", metrics=[MetricView("a"), MetricView("b", False, judged=False)]))
+    assert data.head["metrics"] == [
+        {"label": "a", "higher": True, "judged": True},
+        {"label": "b", "higher": False, "judged": False},
+    ]
     assert data.pieces["values0"] == [[1.0, None], [1.0, None]]
     assert data.pieces["values1"] == [[None, None], [None, None]]
 

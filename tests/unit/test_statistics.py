@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 
 import numpy as np
 import pytest
@@ -226,3 +227,17 @@ def test_a_method_without_any_value_keeps_no_other_from_being_compared() -> None
     assert "| centre (control) | - | - | - | 0/20 |" in Leaderboard((found,)).markdown()
     assert "nan" not in Leaderboard((found,)).latex()
     assert [p.label for p in stability(found).places] == ["a", "b"]
+
+
+def test_where_neither_is_better_no_method_is_called_best() -> None:
+    rng = np.random.default_rng(0)
+    values = {"a": rng.normal(3, 0.1, 30), "b": rng.normal(1, 0.1, 30), "random": rng.normal(2, 0.1, 30)}
+    found = compared(values, metric="on tag", controls={"random"}, judged=False)
+    assert found.direction == "neither is better"
+    assert [s.label for s in found.standings] == ["a", "random", "b"]  # most first
+    assert found.words.startswith("a is highest, distinguishable from all others")
+    assert "b is lower than the control random" in found.words
+    assert not re.search("best|worse", found.words)
+    board = Leaderboard((found, compared(values, metric="gini"), compared(values, metric="sum")))
+    assert {row["better"] for row in board.rows() if row["metric"] == "on tag"} == {"neither"}
+    assert board.agreement().metrics == ("gini", "sum")  # what does not judge cannot agree

@@ -82,7 +82,12 @@ def measure(backbone: str, label: str, numbers: np.ndarray, objects: int = 1, me
     facts = {"metric": metric, "backbone": backbone, "target": "predicted", "label": label}
     facts |= {"dataset": {"name": "shapes", "objects": objects}}
     return SimpleNamespace(
-        facts=facts, path=Path("abc.h5"), numbers=numbers, higher_is_better=True, range=(-math.inf, math.inf)
+        facts=facts,
+        path=Path("abc.h5"),
+        file=SimpleNamespace(attributes={"better": "higher"}),
+        numbers=numbers,
+        higher_is_better=True,
+        range=(-math.inf, math.inf),
     )
 
 

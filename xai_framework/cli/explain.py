@@ -8,7 +8,8 @@ import webbrowser
 from pathlib import Path
 from typing import Any
 
-from xai_framework.core.errors import ConfigError, did_you_mean
+from xai_framework.core.errors import ConfigError
+from xai_framework.core.paths import instead_of
 
 
 def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse keeps its type private
@@ -36,9 +37,7 @@ def explain_command(args: argparse.Namespace) -> int:
         raise ConfigError("no picture is given", where="xai explain", fix="xai explain photo.jpg")
     for picture in pictures:
         if not Path(picture).is_file():
-            around = Path(picture).parent
-            siblings = sorted(p.name for p in around.iterdir()) if around.is_dir() else []
-            raise ConfigError("no such file", where=picture, fix=did_you_mean(Path(picture).name, siblings))
+            raise ConfigError("no such file", where=picture, fix=instead_of(Path(picture)))
     study = args.study or f"explain-{safe(Path(pictures[0]).stem)}"
     argv = [f"study={study}", "dataset=files", f"dataset.paths=[{','.join(quoted(p) for p in pictures)}]"]
     if args.class_name is not None:

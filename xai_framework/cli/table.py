@@ -111,8 +111,7 @@ def _print(board: Leaderboard) -> None:
             rank = "" if s.rank != s.rank else f"{s.rank:.2f}"
             cost = ("", "") if s.cost is None else (f"{s.cost.passes:.4g}", f"{s.cost.seconds:.2g}")
             rows.append((name_of(s), rank, _short(s.mean.value), bounds, f"{s.valid}/{s.images}", p, *cost))
-        direction = "higher" if c.higher_is_better else "lower"
-        _show(f"{c.metric} ({direction} is better) {c.where}", head, rows, "text")
+        _show(f"{c.metric} ({c.direction}) {c.where}", head, rows, "text")
         _say(c.words, "text")
 
 

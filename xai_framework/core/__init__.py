@@ -58,6 +58,8 @@ if TYPE_CHECKING:
     from xai_framework.core.params import Param as Param
     from xai_framework.core.params import param as param
     from xai_framework.core.params import params_of as params_of
+    from xai_framework.core.paths import PICTURES as PICTURES
+    from xai_framework.core.paths import instead_of as instead_of
     from xai_framework.core.plugin import Plugin as Plugin
     from xai_framework.core.preprocess import Filter as Filter
     from xai_framework.core.preprocess import Preprocess as Preprocess
@@ -93,6 +95,7 @@ _HOMES = {
     "maps": "Interpolation Reduction reduce_channels resize status_of",
     "metric": "Case Metric Sign ranked",
     "params": "File Param param params_of",
+    "paths": "PICTURES instead_of",
     "plugin": "Plugin",
     "preprocess": "Filter Preprocess",
     "probe": "Baseline Call Probe Rng",

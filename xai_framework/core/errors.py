@@ -94,11 +94,11 @@ class NotApplicable(Exception):  # noqa: N818 - it is an answer, not an error
     """Raised by a method that has no meaning here (with the reason); stored as status ``not_applicable``."""
 
 
-def nearest(word: object, options: Iterable[object], n: int = 3) -> list[str]:
-    """The valid names closest to what was typed, best first."""
+def nearest(word: object, options: Iterable[object], n: int = 3, likeness: float = 0.5) -> list[str]:
+    """The valid names closest to what was typed, best first; at least so like it, 1 being the same."""
     names = [str(o) for o in options]
     lower = {name.lower(): name for name in names}
-    found = difflib.get_close_matches(str(word).lower(), list(lower), n=n, cutoff=0.5)
+    found = difflib.get_close_matches(str(word).lower(), list(lower), n=n, cutoff=likeness)
     return [lower[f] for f in found]
 
 

@@ -122,6 +122,11 @@ class Metric(Plugin, ABC):
     stochastic: ClassVar[bool] = False
     explains: ClassVar[bool] = False
 
+    @property
+    def judges(self) -> bool:
+        """Whether its values speak for or against a method; else tables only say how much there is."""
+        return True
+
     def needs(self, about: Shape) -> tuple[Ask, ...]:
         """What ``measure`` will ask of the probe, besides what the method asks when it is run again."""
         return ()

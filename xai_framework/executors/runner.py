@@ -169,7 +169,7 @@ def _judging(cell: MetricCell, method: Explainer, target: Target, registry: Regi
     judged = Judged(metric, method, cell.maps)
     facts = _provenance(cell) | {
         "metric": canonical(cell.metric_config),
-        "better": "higher" if metric.higher_is_better else "lower",
+        "better": ("higher" if metric.higher_is_better else "lower") if metric.judges else "neither",
         "range": canonical([str(float(bound)) for bound in metric.range]),
         "family": metric.family,
     }

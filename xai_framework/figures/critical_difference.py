@@ -11,6 +11,7 @@ from xai_framework.figures.look import FULL, Look
 from xai_framework.figures.paper import FAINT, INK, SMALL, TEXT, Paper, line_height, text_width, wrapped
 from xai_framework.statistics import Comparison, Standing
 from xai_framework.statistics.cliques import cliques
+from xai_framework.statistics.leaderboard import name_of
 
 STEP = 3.4
 """Millimetres from one label to the next."""
@@ -46,7 +47,7 @@ class _Diagram:
         self.ranks = [s.rank for s in self.standings]
         self.half = (count + 1) // 2  # these stand right, the others left
         self.groups = cliques(self.ranks, c.critical_difference)
-        longest = max(text_width(s.label, TEXT) for s in self.standings)
+        longest = max(text_width(name_of(s), TEXT) for s in self.standings)
         self.points = TEXT if longest <= WIDEST - 10 else SMALL
         self.cut = False
         self.left, self.right = (
@@ -70,7 +71,7 @@ class _Diagram:
         """Millimetres that the labels of one side need."""
         if not self.look.labels or not standings:
             return 2.0
-        widest = max(text_width(s.label, self.points) for s in standings)
+        widest = max(text_width(name_of(s), self.points) for s in standings)
         numbers = max(text_width(f"{s.rank:.2f}", SMALL) for s in standings)
         return min(widest + numbers + 2.7, max(WIDEST, 0.3 * self.look.width))
 
@@ -82,7 +83,7 @@ class _Diagram:
         axes.set_axis_off()
         if self.look.labels:
             paper.text(MARGIN, top + MARGIN, self.c.metric)
-            better = f"({'higher' if self.c.higher_is_better else 'lower'} is better)"
+            better = f"({self.c.direction})"
             offset = text_width(self.c.metric + "  ", TEXT)
             paper.text(MARGIN + offset, top + MARGIN + 0.25, better, fontsize=SMALL, color=FAINT)
             lines = "\n".join(self.title)
@@ -129,7 +130,7 @@ class _Diagram:
                 number = f"{s.rank:.2f}"
                 inner = text_width(number, SMALL) + 1.0
                 room = (self.right if side == "right" else self.left) - inner - 1.6
-                label = wrapped(s.label, max(room, 3.0), self.points, 1)[0]
+                label = wrapped(name_of(s), max(room, 3.0), self.points, 1)[0]
                 self.cut |= label.endswith("…")
                 sign = 1 if side == "right" else -1
                 align = "left" if side == "right" else "right"
@@ -156,7 +157,7 @@ class _Diagram:
         return 1 + max((level for level, _ in self._placed()), default=0)
 
     def _said(self) -> str:
-        where = ", ".join(p for p in (self.c.backbone, self.c.target) if p)
+        where = self.c.where
         p = self.c.friedman
         test = "" if math.isnan(p) else f"; Friedman p {'< 0.001' if p < 0.001 else f'= {p:.2g}'}"
         warning = "" if math.isnan(p) or p < 0.05 else ": no method is shown to differ"

@@ -10,6 +10,7 @@ from xai_framework.core.errors import ConfigError
 from xai_framework.figures.look import FULL, Look
 from xai_framework.figures.paper import FAINT, INK, SMALL, TEXT, Paper, line_height, number, text_width, wrapped
 from xai_framework.statistics import Comparison, Standing
+from xai_framework.statistics.leaderboard import name_of
 
 ROW = 3.8
 """Millimetres from one method to the next."""
@@ -28,7 +29,8 @@ def draw_leaderboard(comparisons: Sequence[Comparison], look: Look) -> Paper:
     A full dot is the best method of its panel or one not distinguishable from it.
     """
     labels = _ordered(comparisons)
-    beside = min(max(text_width(label, TEXT) for label in labels), WIDEST) if look.labels else 0.0
+    names = {s.label: name_of(s) for c in comparisons for s in c.standings}
+    beside = min(max(text_width(name, TEXT) for name in names.values()), WIDEST) if look.labels else 0.0
     left = MARGIN + beside + (1.5 if look.labels else 0.0)
     room = look.width - left - MARGIN
     if room < NARROWEST:
@@ -49,13 +51,12 @@ def draw_leaderboard(comparisons: Sequence[Comparison], look: Look) -> Paper:
     paper = Paper(look.width, MARGIN + lines * block + len(foot) * line_height(SMALL) + 1.0, look.dpi)
     for k, (c, said) in enumerate(zip(comparisons, heads, strict=True)):
         x, y = left + (k % across) * (width + GAP), MARGIN + (k // across) * block
-        better = f"{'higher' if c.higher_is_better else 'lower'} is better"
         paper.text(x + width / 2, y + head - 0.8, "\n".join([*said, ""]), ha="center", va="bottom")
-        paper.text(x + width / 2, y + head - 0.8, better, ha="center", va="bottom", fontsize=SMALL, color=FAINT)
+        paper.text(x + width / 2, y + head - 0.8, c.direction, ha="center", va="bottom", fontsize=SMALL, color=FAINT)
         _panel(paper.axes(x, y + head, width, height), c, labels)
         if k % across == 0 and look.labels:
             for i, label in enumerate(labels):
-                said_label = wrapped(label, beside + 0.1, TEXT, 1)[0]
+                said_label = wrapped(names[label], beside + 0.1, TEXT, 1)[0]
                 paper.text(left - 1.5, y + head + (i + 0.5) * ROW, said_label, ha="right", va="center")
     paper.text(MARGIN, MARGIN + lines * block, "\n".join(foot), fontsize=SMALL, color=FAINT)
     return paper
@@ -71,7 +72,8 @@ def _panel(axes: Any, c: Comparison, labels: Sequence[str]) -> None:  # noqa: AN
             ground = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
             axes.text(0.5, i, "no value", transform=axes.get_yaxis_transform(), bbox=ground, **how)
             continue
-        _dot(axes, standing, i, best=standing is c.standings[0])
+        best = standing is c.standings[0] or not standing.distinguishable
+        _dot(axes, standing, i, fill=(INK if best else "white") if c.judged else FAINT)
     if not any(math.isfinite(s.mean.value) for s in c.standings):
         axes.set_xticks([])
     axes.set_ylim(len(labels) - 0.5, -0.5)
@@ -84,12 +86,11 @@ def _panel(axes: Any, c: Comparison, labels: Sequence[str]) -> None:  # noqa: AN
         _ticks(axes)
 
 
-def _dot(axes: Any, s: Standing, place: int, *, best: bool) -> None:  # noqa: ANN401 - matplotlib's
+def _dot(axes: Any, s: Standing, place: int, *, fill: str) -> None:  # noqa: ANN401 - matplotlib's
     if math.isfinite(s.mean.low):
         axes.plot([s.mean.low, s.mean.high], [place, place], color=INK, linewidth=0.9, solid_capstyle="butt")
-    full = best or not s.distinguishable
     axes.plot([s.mean.value], [place], "o", markersize=3.4, markeredgewidth=0.8, markeredgecolor=INK,
-              markerfacecolor=INK if full else "white", zorder=3)  # fmt: skip
+              markerfacecolor=fill, zorder=3)  # fmt: skip
 
 
 def _ticks(axes: Any) -> None:  # noqa: ANN401 - matplotlib's
@@ -101,17 +102,18 @@ def _ticks(axes: Any) -> None:  # noqa: ANN401 - matplotlib's
 
 
 def _ordered(comparisons: Sequence[Comparison]) -> list[str]:
-    """Methods by their mean rank over the metrics; those without any last."""
-    ranks: dict[str, list[float]] = {}
-    for c in comparisons:
+    """Methods by their mean rank over the metrics that judge, if any does; those without any last."""
+    ranks: dict[str, list[float]] = {s.label: [] for c in comparisons for s in c.standings}
+    for c in [c for c in comparisons if c.judged] or comparisons:
         for s in c.standings:
-            ranks.setdefault(s.label, []).append(s.rank)
+            ranks[s.label].append(s.rank)
     known = {label: [r for r in found if math.isfinite(r)] for label, found in ranks.items()}
     return sorted(ranks, key=lambda label: (sum(known[label]) / len(known[label]) if known[label] else math.inf, label))
 
 
 def _head(c: Comparison, width: float) -> list[str]:
-    return wrapped(c.metric, width, TEXT)
+    """The metric, and the dataset where there are several."""
+    return [*wrapped(c.metric, width, TEXT), *(wrapped(c.dataset, width, TEXT) if c.dataset else ())]
 
 
 def _caption(comparisons: Sequence[Comparison]) -> str:
@@ -119,4 +121,6 @@ def _caption(comparisons: Sequence[Comparison]) -> str:
     counts = sorted({c.common for c in comparisons})
     n = f"n = {counts[0]}" if len(counts) == 1 else f"n = {counts[0]} to {counts[-1]}"
     said = "mean and 95 % interval; full: best or not distinguishable from it, empty: distinguishable"
+    if not all(c.judged for c in comparisons):
+        said += "; grey: no value is better"
     return f"{where + ', ' if where else ''}{n} images; {said} (Wilcoxon, Holm, 0.05)"

@@ -70,4 +70,4 @@ def _of_methods(run: Run, methods: Sequence[str]) -> list[Comparison]:
 
 
 def _notes(comparisons: Sequence[Comparison]) -> list[str]:
-    return [f"{c.metric}: {c.words}" for c in comparisons]
+    return [f"{', '.join(filter(None, (c.metric, c.dataset)))}: {c.words}" for c in comparisons]

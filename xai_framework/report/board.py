@@ -21,11 +21,14 @@ def board_of(comparisons: Sequence[Comparison]) -> dict[str, Any]:
     """
     places = list(dict.fromkeys(c.where for c in comparisons))
     metrics = list(dict.fromkeys(c.metric for c in comparisons))
+    judged = [c for c in comparisons if c.judged]
     return {
         "places": places,
         "tables": [_table(c, places.index(c.where), is_open=c.metric in metrics[:3]) for c in comparisons],
-        "ranks": [_ranks([c for c in comparisons if c.where == place], n) for n, place in enumerate(places)]
-        if len(metrics) > 1
+        "ranks": [
+            _ranks(here, n) for n, place in enumerate(places) if (here := [c for c in judged if c.where == place])
+        ]
+        if len({c.metric for c in judged}) > 1
         else [],
     }
 
@@ -37,8 +40,8 @@ def _table(c: Comparison, place: int, *, is_open: bool) -> dict[str, Any]:
         "metric": c.metric,
         "place": place,
         "open": is_open,
-        "arrow": "↑" if c.higher_is_better else "↓",
-        "better": "higher is better" if c.higher_is_better else "lower is better",
+        "arrow": ("↑" if c.higher_is_better else "↓") if c.judged else "",
+        "better": c.direction,
         "where": c.where,
         "common": c.common,
         "words": c.words,
@@ -81,6 +84,7 @@ def _ranks(comparisons: Sequence[Comparison], place: int) -> dict[str, Any]:
     metrics = [c.metric for c in comparisons]
     ranks = {c.metric: {s.label: s.rank for s in c.standings} for c in comparisons}
     labels = list(dict.fromkeys(s.label for c in comparisons for s in c.standings))
+    controls = {s.label for c in comparisons for s in c.standings if s.control}
     rows = []
     for label in labels:
         mine = [ranks[m].get(label, math.nan) for m in metrics]
@@ -88,14 +92,17 @@ def _ranks(comparisons: Sequence[Comparison], place: int) -> dict[str, Any]:
         mean = sum(known) / len(known) if known else math.inf
         cells = [{"text": _text(r), "shade": _shade(r, len(labels))} for r in mine]
         rows.append((mean, label, cells))
-    ordered = [{"label": label, "cells": cells} for _, label, cells in sorted(rows, key=lambda row: row[:2])]
+    ordered = [
+        {"label": label, "control": label in controls, "cells": cells}
+        for _, label, cells in sorted(rows, key=lambda row: row[:2])
+    ]
     return {"metrics": metrics, "rows": ordered, "place": place, "where": comparisons[0].where}
 
 
 def _cost_of(c: Comparison) -> dict[str, Any] | None:
     """Cost against quality: seconds an image, on a logarithmic scale, and the mean. None where it is not known."""
     known = [s for s in c.ranked if s.cost is not None and s.cost.seconds > 0 and math.isfinite(s.mean.value)]
-    if len(known) < 3:
+    if len(known) < 3 or not c.judged:
         return None
     seconds = [math.log10(s.cost.seconds) for s in known if s.cost is not None]
     left, right = math.floor(min(seconds)), math.ceil(max(seconds))

@@ -23,6 +23,7 @@ from xai_framework.report.recipe import recipe_of
 from xai_framework.report.view import CellView, ColumnView, MetricView, PictureView, StudyView
 from xai_framework.statistics import PairedBoard, Summary, leaderboard, paired_comparisons
 from xai_framework.statistics.datasets import dataset_captions, dataset_key
+from xai_framework.statistics.direction import is_judged
 from xai_framework.store import MapFile, Run, StoredMaps, StoredRow, StoredValues, open_run
 
 
@@ -52,7 +53,7 @@ def view_of(run: Run | Sequence[Run], registry: Registry) -> StudyView:
             for c in leaderboard(r).comparisons
         ],
         pairs=[summary for r in runs for summary in _pairs(r)],
-        metrics=[MetricView(name, m.higher_is_better) for name, m in metrics.items()],
+        metrics=[MetricView(name, m.higher_is_better, is_judged(m)) for name, m in metrics.items()],
         recipes=[recipe_of(c.facts, registry) for r in runs for c in r.cells],
     )
 

@@ -151,7 +151,7 @@ def _facts(rows: Rows, pieces: _Pieces, *, single: bool) -> Json:
             {**{k: getattr(c.view, k) for k in ("label", "parameters", "doc")}, "top": c.top, "signed": c.signed}
             for c in rows.columns
         ],
-        "metrics": [{"label": m.label, "higher": m.higher_is_better} for m in study.metrics],
+        "metrics": [{"label": m.label, "higher": m.higher_is_better, "judged": m.judged} for m in study.metrics],
         "places": [dict(zip(PARTS, place, strict=True)) for place in rows.places],
         "images": [{"id": i, "label": label} for i, (_, label) in rows.images.items()],
         "rows": rows.facts,

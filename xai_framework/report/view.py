@@ -34,6 +34,7 @@ class MetricView:
 
     label: str
     higher_is_better: bool = True
+    judged: bool = True
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ class Agreement:
         """Which metrics contradict each other."""
         known = [p for p in self.pairs if not math.isnan(p.tau)]
         if not known:
-            return "agreement needs two metrics of the same methods, two methods at least"
+            return "agreement needs two metrics that judge the same methods, two methods at least"
         said = [
             f"{p.first} and {p.second} contradict each other (tau {p.tau:.2f}, {p.methods} methods): no method is good "
             "by both"
@@ -65,7 +65,8 @@ class Agreement:
 
 
 def agreement(comparisons: Sequence[Comparison]) -> Agreement:
-    """Rank correlations of all pairs of metrics that judged the same methods."""
+    """Rank correlations of all pairs of metrics that judged the same methods; of those that judge at all."""
+    comparisons = [c for c in comparisons if c.judged]
     metrics = tuple(dict.fromkeys(c.metric for c in comparisons))
     return Agreement(metrics, tuple(_pair(a, b, comparisons) for a, b in combinations(metrics, 2)))
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from xai_framework.core.status import Status
 from xai_framework.statistics.compare import ALPHA
+from xai_framework.statistics.direction import is_judged
 from xai_framework.statistics.intervals import Interval, difference_interval
 from xai_framework.statistics.likeness import SAME, Likeness, likeness
 from xai_framework.statistics.pairs import backbones_of, name_of, paired, parameters_that_differ
@@ -107,6 +108,7 @@ class MetricChange:
     p: float
     effect: float
     identical: bool
+    judged: bool = True
 
     @property
     def words(self) -> str:
@@ -117,6 +119,8 @@ class MetricChange:
             return "no image has a value in both"
         if not self.p < ALPHA:
             return f"not distinguishable at n = {self.n}"
+        if not self.judged:
+            return f"B is {'higher' if self.difference.value > 0 else 'lower'} at n = {self.n}"
         return f"B is {'better' if self.effect > 0 else 'worse'} at n = {self.n}"
 
 
@@ -302,4 +306,5 @@ def metric_change(first: StoredValues, second: StoredValues) -> MetricChange:
         p=wilcoxon(y, x),
         effect=sign * rank_biserial(y, x) if len(x) else math.nan,
         identical=whole and np.array_equal(a, b, equal_nan=True),
+        judged=is_judged(first),
     )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
 from xai_framework.statistics.changes import ChangedRow, MapChanges, MetricChange, PairChanges, RunChanges, Spread
+from xai_framework.statistics.direction import direction
+from xai_framework.statistics.long_table import csv_of
 from xai_framework.store import StoredMaps
 
 COLUMNS = (
@@ -81,8 +81,7 @@ def spread_text(s: Spread) -> str:
 
 
 def _metric(m: MetricChange) -> str:
-    direction = "higher" if m.higher_is_better else "lower"
-    head = f"{m.metric} ({direction} is better): "
+    head = f"{m.metric} ({direction(m.higher_is_better, m.judged)}): "
     if m.identical or not m.n:
         return head + m.words
     d = m.difference
@@ -134,11 +133,7 @@ def _quantities(pair: PairChanges) -> Iterator[tuple[Any, ...]]:
 
 def to_csv(changes: RunChanges) -> str:
     """The long table as CSV, empty where a number is undefined."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({k: _known(v, "") for k, v in row.items()} for row in rows(changes))
-    return text.getvalue()
+    return csv_of(COLUMNS, rows(changes))
 
 
 def to_markdown(changes: RunChanges) -> str:
@@ -198,8 +193,4 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - anything JSON knows
         return {k: _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(v) for v in value]
-    return _known(value, None)
-
-
-def _known(value: Any, otherwise: Any) -> Any:  # noqa: ANN401 - a cell of a table
-    return otherwise if isinstance(value, float) and not math.isfinite(value) else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value

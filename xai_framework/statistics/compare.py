@@ -9,6 +9,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from xai_framework.statistics.direction import direction
 from xai_framework.statistics.intervals import Bounds, Interval, mean_interval, median_interval
 from xai_framework.statistics.ranks import critical_difference, friedman, holm, mean_ranks, rank_biserial, wilcoxon
 from xai_framework.store import Cost
@@ -54,6 +55,8 @@ class Standing:
 class Comparison:
     """All methods by one metric, best first. ``common`` images have a value for all of them.
 
+    Where values are not ``judged``, highest first: no method is called best.
+
     ``friedman`` is the p-value that no method differs; ``critical_difference`` that of Nemenyi between mean ranks.
     ``table`` are the values they are computed of, (methods, common images) in the order of ``ranked``. Methods without
     any value stand last and are not compared.
@@ -69,6 +72,12 @@ class Comparison:
     critical_difference: float
     table: Numbers = field(repr=False, compare=False)
     dataset: str = ""
+    judged: bool = True
+
+    @property
+    def direction(self) -> str:
+        """Where good is, in words."""
+        return direction(self.higher_is_better, self.judged)
 
     @property
     def where(self) -> str:
@@ -98,20 +107,25 @@ class Comparison:
         like, below = ({s.label: getattr(s, name) for s in self.standings} for name in ("like", "below"))
         said = [
             *(_not_told_apart(found, methods, controls) for found, controls in _by_methods(like, self.standings)),
-            *(_worse(found, methods, controls) for found, controls in _by_methods(below, self.standings)),
+            *(_worse(found, methods, controls, self._less) for found, controls in _by_methods(below, self.standings)),
         ]
         return "; ".join(said) + (f" at n = {self.common}" if said else "")
+
+    @property
+    def _less(self) -> str:
+        return "worse" if self.judged else "lower"
 
     def _first_words(self) -> str:
         best, *others = self.ranked
         if not others:
             return f"only {best.label} was measured, on {self.common} images"
         alike = [s.label for s in others if not s.distinguishable]
+        first = f"{best.label} is {'best' if self.judged else 'highest'}"
         if not alike:
-            return f"{best.label} is best, distinguishable from all others at n = {self.common}"
+            return f"{first}, distinguishable from all others at n = {self.common}"
         if len(alike) == len(others):
             return f"no method is distinguishable from {best.label} at n = {self.common}"
-        return f"{best.label} is best, not distinguishable from {', '.join(alike)} at n = {self.common}"
+        return f"{first}, not distinguishable from {', '.join(alike)} at n = {self.common}"
 
 
 def compared(
@@ -122,6 +136,7 @@ def compared(
     target: str = "",
     dataset: str = "",
     higher_is_better: bool = True,
+    judged: bool = True,
     possible: Bounds = (-np.inf, np.inf),
     controls: Collection[str] = (),
     costs: Mapping[str, Cost | None] = MappingProxyType({}),
@@ -174,6 +189,7 @@ def compared(
         critical_difference=critical_difference(len(labels), int(both.sum())) if several else float("nan"),
         table=common[order],
         dataset=dataset,
+        judged=judged,
     )
 
 
@@ -224,10 +240,10 @@ def _not_told_apart(found: Sequence[str], methods: Sequence[str], controls: Sequ
     return f"{_listed(found)} {_is(found)} not distinguishable from {_the_controls(controls)}"
 
 
-def _worse(found: Sequence[str], methods: Sequence[str], controls: Sequence[str]) -> str:
+def _worse(found: Sequence[str], methods: Sequence[str], controls: Sequence[str], less: str) -> str:
     if len(found) == len(methods) > 1:
-        return f"every method is worse than {_the_controls(controls)}"
-    return f"{_listed(found)} {_is(found)} worse than {_the_controls(controls)}"
+        return f"every method is {less} than {_the_controls(controls)}"
+    return f"{_listed(found)} {_is(found)} {less} than {_the_controls(controls)}"
 
 
 def _the_controls(labels: Sequence[str]) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +11,9 @@ from xai_framework.core.errors import StoreError
 from xai_framework.statistics.agreement import Agreement, agreement
 from xai_framework.statistics.compare import Comparison, Standing, compared
 from xai_framework.statistics.datasets import dataset_captions, dataset_key
+from xai_framework.statistics.direction import better, is_judged
 from xai_framework.statistics.intervals import Interval
+from xai_framework.statistics.long_table import csv_of
 from xai_framework.statistics.notebook import html_of
 from xai_framework.statistics.stability import Place
 from xai_framework.store import Cost, Run, StoredValues
@@ -35,20 +35,15 @@ class Leaderboard:
         """One row for each method and comparison, with plain numbers."""
         for c in self.comparisons:
             for s in c.standings:
-                better = "higher" if c.higher_is_better else "lower"
-                place = (c.metric, better, c.backbone, c.target, s.label, s.control, s.rank)
+                way = better(c.higher_is_better, c.judged)
+                place = (c.metric, way, c.backbone, c.target, s.label, s.control, s.rank)
                 values = (*_bounds(s.mean), *_bounds(s.median), c.common, s.valid, s.images)
                 rest = (s.worst_case, s.p, s.effect, *_costs(s.cost), c.dataset)
                 yield dict(zip(_COLUMNS, (*place, *values, *rest), strict=True))
 
     def csv(self) -> str:
         """The rows as CSV."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        for row in self.rows():
-            writer.writerow({k: "" if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()})
-        return text.getvalue()
+        return csv_of(_COLUMNS, self.rows())
 
     def markdown(self) -> str:
         """A table for each comparison, and what it comes to in words."""
@@ -102,6 +97,7 @@ def leaderboard(run: Run) -> Leaderboard:
                 target=target,
                 dataset=captions[dataset],
                 higher_is_better=found[0].higher_is_better,
+                judged=is_judged(found[0]),
                 possible=found[0].range,
                 costs={str(s.facts["label"]): costs.get(_key(s.facts)) for s in found},
                 controls={str(s.facts["label"]) for s in found if s.facts.get("control")},
@@ -137,8 +133,7 @@ _LATEX_HEAD = (
 
 
 def _table(c: Comparison, row: Callable[[Standing], str], *, head: str, title: str, foot: str) -> str:
-    direction = "higher is better" if c.higher_is_better else "lower is better"
-    said = f"{c.metric} ({direction}): {c.where}, {c.common} images with a value for every method"
+    said = f"{c.metric} ({c.direction}): {c.where}, {c.common} images with a value for every method"
     lines = [title.format(said), head, *map(row, c.standings), foot.format(c.words + _tests(c))]
     return "\n".join(lines)
 

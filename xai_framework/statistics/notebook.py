@@ -20,8 +20,7 @@ def html_of(comparisons: Iterable[Comparison]) -> str:
 
 
 def _table(c: Comparison) -> str:
-    direction = "higher" if c.higher_is_better else "lower"
-    caption = f"<b>{escape(c.metric)}</b> ({direction} is better){': ' if c.where else ''}{escape(c.where)}"
+    caption = f"<b>{escape(c.metric)}</b> ({c.direction}){': ' if c.where else ''}{escape(c.where)}"
     head = "".join(f"<th>{name}</th>" for name in _HEAD)
     rows = "".join(_row(s) for s in c.standings)
     return (

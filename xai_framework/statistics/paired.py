@@ -10,6 +10,7 @@ import numpy as np
 from xai_framework.core.errors import StoreError, did_you_mean
 from xai_framework.statistics.compare import ALPHA, Numbers
 from xai_framework.statistics.datasets import dataset_captions, dataset_key
+from xai_framework.statistics.direction import is_judged
 from xai_framework.statistics.intervals import Bounds, Interval, difference_interval, mean_interval
 from xai_framework.statistics.ranks import holm, rank_biserial, wilcoxon
 from xai_framework.store import Run, StoredValues
@@ -58,6 +59,7 @@ class PairedComparison:
     higher_is_better: bool
     pairs: tuple[Pair, ...]
     dataset: str = ""
+    judged: bool = True
 
     @property
     def where(self) -> str:
@@ -89,6 +91,7 @@ def paired(
     target: str = "",
     dataset: str = "",
     higher_is_better: bool = True,
+    judged: bool = True,
     possible: Bounds = (-np.inf, np.inf),
 ) -> PairedComparison:
     """``first`` and ``second``: method -> one number an image, NaN where there is none, the same images in both.
@@ -114,7 +117,7 @@ def paired(
     ]
     # methods without a value come last
     pairs.sort(key=lambda pair: (not pair.common, -pair.difference.value if pair.common else 0.0, pair.label))
-    return PairedComparison(metric, backbone, against, target, higher_is_better, tuple(pairs), dataset)
+    return PairedComparison(metric, backbone, against, target, higher_is_better, tuple(pairs), dataset, judged)
 
 
 def paired_comparisons(run: Run, against: str | None = None) -> tuple[PairedComparison, ...]:
@@ -148,6 +151,7 @@ def paired_comparisons(run: Run, against: str | None = None) -> tuple[PairedComp
             target=target,
             dataset=captions[dataset],
             higher_is_better=of[first][0].higher_is_better,
+            judged=is_judged(of[first][0]),
             possible=of[first][0].range,
         )
         for (metric, target, dataset), of in groups.items()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from xai_framework.statistics.direction import better
 from xai_framework.statistics.intervals import Interval
+from xai_framework.statistics.long_table import csv_of
 from xai_framework.statistics.paired import Pair, PairedComparison
 
 _SIDES = ("first", "second", "difference")
@@ -39,20 +39,15 @@ class PairedBoard:
     def rows(self) -> Iterator[dict[str, Any]]:
         """One row for each method and comparison, with plain numbers."""
         for c in self.comparisons:
-            better = "higher" if c.higher_is_better else "lower"
+            way = better(c.higher_is_better, c.judged)
             for p in c.pairs:
                 bounds = [b for i in (p.first, p.second, p.difference) for b in (i.value, i.low, i.high)]
-                place = (c.metric, better, c.backbone, c.against, c.target, c.dataset, p.label, p.images, p.common)
+                place = (c.metric, way, c.backbone, c.against, c.target, c.dataset, p.label, p.images, p.common)
                 yield dict(zip(_COLUMNS, (*place, *bounds, p.p, p.effect, p.apart), strict=True))
 
     def csv(self) -> str:
         """The rows as CSV."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        for row in self.rows():
-            writer.writerow({k: "" if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()})
-        return text.getvalue()
+        return csv_of(_COLUMNS, self.rows())
 
     def markdown(self) -> str:
         """A table for each comparison, and what it comes to in words."""

@@ -14,7 +14,7 @@ from xai_framework.core.adapter import ModelAdapter
 from xai_framework.core.errors import LayerError
 from xai_framework.probe import SharedProbe
 from xai_framework.testing.bench import Best
-from xai_framework.testing.documented import check_documented, hold
+from xai_framework.testing.documented import check_documented, hold, hold_all
 from xai_framework.testing.traces import Trace
 
 TOLERANCE = 1e-5
@@ -28,13 +28,7 @@ def check_adapter(adapter: ModelAdapter | type[ModelAdapter]) -> None:
     """
     one = adapter.example() if isinstance(adapter, type) else adapter
     check_documented(one)
-    for name, check in CHECKS.items():
-        try:
-            check(one)
-        except AssertionError as error:
-            raise AssertionError(f"{type(one).__name__}: {name}: {error}") from None
-        except Exception as error:
-            raise AssertionError(f"{type(one).__name__}: {name}: raised {type(error).__name__}: {error}") from error
+    hold_all(CHECKS, one, type(one).__name__)
 
 
 def says_what_it_takes_without_its_weights(adapter: ModelAdapter) -> None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from xai_framework.core.params import params_of
 from xai_framework.core.plugin import Plugin
+
+Subject = TypeVar("Subject")
 
 _PAPER = re.compile(r"arxiv|doi|et al\.|\b(19|20)\d\d\b", re.IGNORECASE)
 _EQUATION = re.compile(r"equation|eq\.|section|algorithm", re.IGNORECASE)
@@ -16,6 +20,17 @@ def hold(condition: bool, said: str) -> None:
     """Raise AssertionError unless the condition holds; unlike ``assert`` also in an optimised interpreter."""
     if not condition:
         raise AssertionError(said)
+
+
+def hold_all(checks: Mapping[str, Callable[[Subject], None]], subject: Subject, who: str) -> None:
+    """Run every check. Raises AssertionError naming who failed, the check and the finding, also where one raised."""
+    for name, check in checks.items():
+        try:
+            check(subject)
+        except AssertionError as error:
+            raise AssertionError(f"{who}: {name}: {error}") from None
+        except Exception as error:
+            raise AssertionError(f"{who}: {name}: raised {type(error).__name__}: {error}") from error
 
 
 def check_documented(plugin: Plugin, *, paper: bool = False) -> None:

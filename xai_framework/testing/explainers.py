@@ -16,7 +16,7 @@ from xai_framework.core.maps import status_of
 from xai_framework.core.status import Status
 from xai_framework.registry import Registry
 from xai_framework.testing.bench import Bench, Given, muted
-from xai_framework.testing.documented import check_documented, hold
+from xai_framework.testing.documented import check_documented, hold, hold_all
 from xai_framework.testing.models import TinyAdapter, name_of, tiny_models
 from xai_framework.testing.traces import Trace, disordered, several
 
@@ -42,14 +42,7 @@ def check_explainer(
     fitting = [bench for bench in benches if bench.applies()]
     hold(bool(fitting), f"{type(one).__name__}: is not applicable to any of the models")
     for bench in fitting:
-        for name, check in CHECKS.items():
-            where = f"{type(one).__name__} on {name_of(bench.adapter)}: {name}"
-            try:
-                check(bench)
-            except AssertionError as error:
-                raise AssertionError(f"{where}: {error}") from None
-            except Exception as error:
-                raise AssertionError(f"{where}: raised {type(error).__name__}: {error}") from error
+        hold_all(CHECKS, bench, f"{type(one).__name__} on {name_of(bench.adapter)}")
 
 
 def returns_a_batch_of_maps(bench: Bench) -> None:

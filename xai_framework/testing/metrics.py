@@ -15,7 +15,7 @@ from xai_framework.core.adapter import ModelAdapter
 from xai_framework.core.explainer import Ask
 from xai_framework.core.metric import Metric
 from xai_framework.testing.case import MAPS, MetricBench
-from xai_framework.testing.documented import check_documented, hold
+from xai_framework.testing.documented import check_documented, hold, hold_all
 from xai_framework.testing.models import TinyAdapter, name_of
 from xai_framework.testing.traces import Trace, disordered, several
 
@@ -44,14 +44,7 @@ def check_metric(
     check_documented(one, paper=paper)
     for adapter in (TinyAdapter("vgg_like"), TinyAdapter("vit")) if models is None else models:
         bench = MetricBench.of(one, adapter)
-        for name, check in CHECKS.items():
-            where = f"{type(one).__name__} on {name_of(adapter)}: {name}"
-            try:
-                check(bench)
-            except AssertionError as error:
-                raise AssertionError(f"{where}: {error}") from None
-            except Exception as error:
-                raise AssertionError(f"{where}: raised {type(error).__name__}: {error}") from error
+        hold_all(CHECKS, bench, f"{type(one).__name__} on {name_of(adapter)}")
 
 
 def says_what_it_is(bench: MetricBench) -> None:

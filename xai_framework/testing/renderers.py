@@ -12,7 +12,7 @@ from PIL import Image
 
 from xai_framework.core.renderer import Renderer, Scale
 from xai_framework.core.status import Status
-from xai_framework.testing.documented import check_documented, hold
+from xai_framework.testing.documented import check_documented, hold, hold_all
 
 
 def check_renderer(renderer: Renderer | type[Renderer]) -> None:
@@ -22,15 +22,9 @@ def check_renderer(renderer: Renderer | type[Renderer]) -> None:
     """
     one = renderer.example() if isinstance(renderer, type) else renderer
     check_documented(one)
-    for name, check in CHECKS.items():
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error")
-                check(one)
-        except AssertionError as error:
-            raise AssertionError(f"{type(one).__name__}: {name}: {error}") from None
-        except Exception as error:
-            raise AssertionError(f"{type(one).__name__}: {name}: raised {type(error).__name__}: {error}") from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        hold_all(CHECKS, one, type(one).__name__)
 
 
 def draws_any_map(renderer: Renderer) -> None:

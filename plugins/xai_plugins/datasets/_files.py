@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
-from xai_framework.core import ConfigError, Item, Label, Region, Row, did_you_mean, open_image
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+from xai_framework.core import PICTURES, ConfigError, Item, Label, Region, Row, instead_of, open_image
 
 
 def row_of(id: str, path: Path, label: Label = None) -> Row:
@@ -40,14 +38,14 @@ def fingerprint(files: Iterable[tuple[str, Path]], more: str = "") -> str:
     return seen.hexdigest()
 
 
-def existing(path: str, where: str, *, folder: bool = False) -> Path:
-    """The path, or ConfigError with the nearest name beside it."""
+def existing(path: str, where: str, suffixes: Iterable[str] = PICTURES, *, folder: bool = False) -> Path:
+    """The path, or ConfigError with what could be meant: files with these endings, folders of such files."""
     found = Path(path)
     try:
         if found.is_dir() if folder else found.is_file():
             return found
-        siblings: Sequence[str] = [p.name for p in found.parent.iterdir()] if found.parent.is_dir() else []
+        fix = instead_of(found, suffixes, folder=folder)
     except OSError as error:
         raise ConfigError(f"cannot be read ({error.strerror})", where=f"{where}={path}") from None
     what = "folder" if folder else "file"
-    raise ConfigError(f"no such {what}", where=f"{where}={path}", fix=did_you_mean(found.name, siblings))
+    raise ConfigError(f"no such {what}", where=f"{where}={path}", fix=fix)

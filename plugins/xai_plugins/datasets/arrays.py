@@ -33,7 +33,7 @@ class Arrays(Dataset):
 
     @cached_property
     def _held(self) -> dict[str, NDArray[Any]]:
-        file = existing(self.path, "dataset.path")
+        file = existing(self.path, "dataset.path", (".npz",))
         try:
             with zipfile.ZipFile(file) as archive:
                 declared = sum(i.file_size for i in archive.infolist())

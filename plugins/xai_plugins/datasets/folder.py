@@ -9,8 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-from xai_framework.core import ConfigError, Dataset, Item, Row, param
-from xai_plugins.datasets._files import SUFFIXES, existing, fingerprint, item_of, row_of
+from xai_framework.core import PICTURES, ConfigError, Dataset, Item, Row, param
+from xai_plugins.datasets._files import existing, fingerprint, item_of, row_of
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Folder(Dataset):
             p for p in sorted(root.rglob("*")) if not any(part.startswith(".") for part in p.relative_to(root).parts)
         ]
         files = [
-            p for p in every if p.suffix.lower() in SUFFIXES and p.is_file() and p.resolve().is_relative_to(inside)
+            p for p in every if p.suffix.lower() in PICTURES and p.is_file() and p.resolve().is_relative_to(inside)
         ]
         if not files:
             others = Counter(p.suffix.lower() or "(none)" for p in every if p.is_file())
@@ -46,7 +46,7 @@ class Folder(Dataset):
             raise ConfigError(
                 f"holds no pictures ({counts})",
                 where=f"dataset.path={self.path}",
-                fix=f"looked for {' '.join(SUFFIXES)}",
+                fix=f"looked for {' '.join(PICTURES)}",
             )
         return tuple((p.relative_to(root).as_posix(), p) for p in files[: self.limit])
 

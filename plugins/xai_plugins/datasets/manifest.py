@@ -30,6 +30,7 @@ from xai_framework.core import (
 from xai_plugins.datasets._files import existing, fingerprint, row_of
 
 LARGEST = 256 << 20
+TABLES = (".csv", ".tsv", ".json", ".jsonl")
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Manifest(Dataset):
 
     @cached_property
     def _entries(self) -> tuple[Entry, ...]:
-        table = existing(self.path, "dataset.path")
+        table = existing(self.path, "dataset.path", TABLES)
         root = existing(self.root, "dataset.root", folder=True) if self.root else table.parent
         entries: list[Entry] = []
         lines: dict[str, int] = {}

@@ -20,7 +20,7 @@ class Localisation(Metric, ABC):
     """A share, 1 being best, judged against the regions of the explained class, or against those of one label.
 
     Of a region that no class should depend on (a tag, a watermark) much is bad news of the model and no merit of the
-    map: the metric then says how much of the map it is.
+    map: with ``wanted=false`` the metric only says how much of the map it is, and tables call no method better.
     """
 
     family: ClassVar[Literal["localisation"]] = "localisation"
@@ -29,6 +29,12 @@ class Localisation(Metric, ABC):
     needs_truth: ClassVar[bool] = True
 
     region: str | None = param(None, doc="label of the regions that count; null: those of the explained class")
+    wanted: bool = param(True, doc="heat in these regions speaks for a map; false, as for a tag: it is only told")
+
+    @property
+    def judges(self) -> bool:
+        """Unless the regions are such that much heat there is no merit."""
+        return self.wanted
 
     def locate(self, case: Case, sign: Sign) -> Located:
         """See :func:`locate`; of the regions that count here."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
-from xai_framework.core import Case, param, ranked
+from xai_framework.core import Case, param
 from xai_plugins.metrics._heat import SIGN_DOC, EvidenceSign
 from xai_plugins.metrics._regions import Localisation
 
@@ -35,6 +35,8 @@ class PointingGame(Localisation):
         width = case.inputs.shape[-1]
         pixels = torch.arange(found.heat.shape[1], device=found.heat.device)
         rows, columns = pixels // width, pixels % width
-        peak = ranked(found.heat, case.rng)[:, :1]
+        drawn = case.rng.at("ties").uniform(found.heat.shape).to(found.heat)
+        hottest = found.heat == found.heat.amax(1, keepdim=True)
+        peak = drawn.masked_fill(~hottest, torch.inf).argmin(1, keepdim=True)
         distance = (rows - peak // width).square() + (columns - peak % width).square()
         return found.values(((distance <= self.tolerance**2) & found.inside).any(1))

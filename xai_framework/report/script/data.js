@@ -7,7 +7,7 @@
 /** @typedef {{map?: string, low?: number, high?: number, most?: number, word?: string, reason?: string, range?: string}} CellData */
 /** @typedef {{size: number[], full: number[], cells: CellData[], photograph?: string, missing?: string, pixels?: number,
  *   boxes?: number[][], runs?: number[]}} Pictures */
-/** @typedef {{title: string, methods: Method[], metrics: {label: string, higher: boolean}[], places: Place[],
+/** @typedef {{title: string, methods: Method[], metrics: {label: string, higher: boolean, judged: boolean}[], places: Place[],
  *   images: {id: string, label: string}[], rows: Facts[], piece: number, folder: string,
  *   style: {opacity: number, scale: string, grey: boolean}}} Head */
 

@@ -37,7 +37,7 @@ async function drawValues(rows) {
   const lines = head.metrics.flatMap((metric, m) => rows.map((row) => {
     const place = head.places[head.rows[row].place];
     const values = columns().map((method) => make("td", {}, number(valueOf(m, row, method))));
-    const name = `${metric.label} ${metric.higher ? "↑" : "↓"}`;
+    const name = metric.judged ? `${metric.label} ${metric.higher ? "↑" : "↓"}` : metric.label;
     return make("tr", {}, make("th", { scope: "row" }, name), ...(named ? [make("td", {}, place.backbone), make("td", {}, place.target)] : []), ...values);
   }));
   const sheet = make("table", { className: "list" }, make("thead", {}, make("tr", {}, ...heads.map((text) => make("th", { scope: "col" }, text)))),

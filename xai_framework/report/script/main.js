@@ -149,6 +149,9 @@ for (const select of all("[data-place]")) {
   select.addEventListener("change", () => change({ [select.dataset.place]: select.value }));
 }
 fillSelect(find("classes"), [...new Set(head.images.map((image) => image.label).filter(Boolean))].sort());
+find("fold").addEventListener("click", () => {
+  find("fold").setAttribute("aria-expanded", String(find("bar").classList.toggle("open")));
+});
 find("bar").addEventListener("submit", (/** @type {Event} */ event) => event.preventDefault());
 find("direction").addEventListener("click", () => change({ turned: !state.turned }));
 find("reset").addEventListener("click", resetFilters);
