@@ -15,6 +15,8 @@ from xai_plugins.methods.ablationcam import AblationCam
 from xai_plugins.methods.gradcam import GradCam
 from xai_plugins.methods.guided_backprop import GuidedBackprop
 
+from xai_framework.api import ModuleAdapter
+from xai_framework.core import Preprocess
 from xai_framework.fast.twin import Twin, twin_of
 from xai_framework.fast.ways import Ways
 from xai_framework.rng import NamedRng
@@ -128,7 +130,7 @@ def test_gradients_and_layers_of_torchvision_are_those_of_the_network(name: str)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = getattr(torchvision.models, name)(weights=None, num_classes=5).eval()
-    adapter, x, rows = around(model), inputs(2, 64), torch.tensor([1, 3])
+    adapter, x, rows = ModuleAdapter(model, Preprocess(crop=(64, 64))), inputs(2, 64), torch.tensor([1, 3])
     fast, plain = probe(adapter, ways=Ways(adapter)), probe(adapter)
     one, other = fast.gradient(x, rows), plain.gradient(x, rows)
     assert one.is_contiguous()
