@@ -13,7 +13,7 @@ from torch import Tensor
 
 from xai_framework.capture import Graph, Listen, Substitute, Taps, at_rest, no_path, replaced, wide, widened
 from xai_framework.core.adapter import Layer, ModelAdapter
-from xai_framework.core.edits import Boxes, Edits
+from xai_framework.core.edits import Edits, Local
 from xai_framework.core.errors import LayerError, ModelError, NotApplicable, TargetError
 from xai_framework.core.explainer import Ask
 from xai_framework.core.gaussian import blur
@@ -302,7 +302,7 @@ class SharedProbe:
 
     def _by_windows(self, inputs: Tensor, target: Tensor, number: int, edits: Edits, scores: Tensor) -> bool:
         """Fill in ``scores`` by passes over what the edits change; False where that cannot be done."""
-        if self._ways is None or not isinstance(edits, Boxes):
+        if self._ways is None or not isinstance(edits, Local):
             return False
         done = False
         with at_rest(self.adapter.model), torch.no_grad():

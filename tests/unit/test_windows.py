@@ -11,11 +11,13 @@ import torch.nn.functional as F
 import torchvision
 from probing import around
 from torch import Tensor, nn
+from xai_plugins.methods._coalitions import Coalitions, Given
+from xai_plugins.methods.feature_ablation import FeatureAblation
 from xai_plugins.methods.occlusion import Occlusion
 from xai_plugins.targets.rank import Predicted
 
 from xai_framework.core import ModelAdapter
-from xai_framework.core.edits import Boxes
+from xai_framework.core.edits import Boxes, Local
 from xai_framework.fast.changed import Changed
 from xai_framework.fast.spans import Sliding, Spans
 from xai_framework.fast.ways import Ways
@@ -170,6 +172,37 @@ def test_occlusion_is_the_same_and_counts_one_pass_a_window() -> None:
         maps.append(Occlusion(window=16, stride=16).explain(probe, x, rows, NamedRng.of(0, "ab")))
         assert probe.counts.forward == 2 + 2 * 16
     torch.testing.assert_close(maps[0], maps[1], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("segments", ["grid", "slic"])
+def test_feature_ablation_is_local_and_the_same(segments: str) -> None:
+    torch.manual_seed(0)
+    adapter = around(torchvision.models.resnet18(weights=None, num_classes=5).double().eval())
+    x, rows = torch.rand(2, 3, 64, 64, dtype=torch.float64), torch.tensor([1, 4])
+    maps, asked = [], []
+
+    class Asked(SharedProbe):
+        def _by_windows(self, *args: Any) -> bool:
+            asked.append(super()._by_windows(*args))
+            return asked[-1]
+
+    for ways in (Ways(adapter), None):
+        probe = Asked(adapter, Predicted(), ways=ways, chunk=8)
+        method = FeatureAblation(cells=4, segments=segments)  # type: ignore[arg-type]
+        maps.append(method.explain(probe, x, rows, NamedRng.of(0, "ab")))
+    torch.testing.assert_close(maps[0], maps[1], rtol=0, atol=1e-12)
+    assert asked == [True, True, False, False]
+
+
+def test_copies_without_parts_from_all_over_are_made_whole() -> None:
+    labels = torch.arange(16).view(1, 4, 4)
+    one, many = 1 - torch.eye(16)[None], torch.rand(1, 40, 16).round()
+    local = Coalitions(Given(one), labels, torch.zeros(1, 3, 4, 4))
+    assert isinstance(local, Local)
+    assert list(local.bounds(0) or ()) == [(i // 4, i % 4, i // 4 + 1, i % 4 + 1) for i in range(16)]
+    assert Coalitions(Given(many), labels, torch.zeros(1, 3, 4, 4)).bounds(0) is None
+    none = Coalitions(Given(torch.ones(1, 1, 16)), labels, torch.zeros(1, 3, 4, 4)).bounds(0)
+    assert none == [(0, 0, 1, 1)]
 
 
 def test_the_unedited_picture_is_computed_once() -> None:

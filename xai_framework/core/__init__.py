@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from xai_framework.core.dataset import Region as Region
     from xai_framework.core.dataset import Row as Row
     from xai_framework.core.dataset import content_hash as content_hash
+    from xai_framework.core.edits import Bounds as Bounds
     from xai_framework.core.edits import Boxes as Boxes
     from xai_framework.core.edits import Channels as Channels
     from xai_framework.core.edits import Edits as Edits
+    from xai_framework.core.edits import Local as Local
     from xai_framework.core.edits import Masks as Masks
     from xai_framework.core.errors import ConfigError as ConfigError
     from xai_framework.core.errors import ImageError as ImageError
@@ -85,7 +87,7 @@ _HOMES = {
     "adapter": "Layer ModelAdapter Prepared keep_grid",
     "gaussian": "blur",
     "dataset": "Box Dataset Item Label Region Row content_hash",
-    "edits": "Boxes Channels Edits Masks",
+    "edits": "Bounds Boxes Channels Edits Local Masks",
     "errors": "ConfigError ImageError LayerError ModelError NotApplicable PluginError StoreError TargetError "
     "WeightsError XaiError did_you_mean",
     "executor": "Executor",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -13,8 +14,7 @@ if TYPE_CHECKING:
 class Edits(Protocol):
     """n edits of each row of a batch; the probe asks for a few copies at a time and scores them.
 
-    ``at`` is ``input`` or a layer name: what is edited. The three kinds below say more of their geometry than
-    ``make`` alone, so a probe may answer them in a cheaper way, with the same result.
+    ``at`` is ``input`` or a layer name: what is edited.
     """
 
     @property
@@ -29,16 +29,35 @@ class Edits(Protocol):
         ...
 
 
+Bounds = tuple[int, int, int, int]
+"""(top, left, bottom, right), exclusive."""
+
+
+@runtime_checkable
+class Local(Edits, Protocol):
+    """Edits that say where they are: a probe may then compute of each copy only what differs, with the same result."""
+
+    def bounds(self, row: int) -> Sequence[Bounds] | None:
+        """For each copy of a row, a rectangle outside of which it is as it was, at least one pixel in size; None where
+        they are not known, or so large that knowing them is no help.
+        """
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Boxes:
     """Rectangles replaced by ``fill``: (B,C,H,W) or (1,C,1,1). ``boxes`` are (top, left, bottom, right), exclusive."""
 
-    boxes: tuple[tuple[int, int, int, int], ...]
+    boxes: tuple[Bounds, ...]
     fill: Tensor
     at: str = "input"
 
     def __len__(self) -> int:
         return len(self.boxes)
+
+    def bounds(self, row: int) -> Sequence[Bounds]:
+        """The boxes."""
+        return self.boxes
 
     def make(self, x: Tensor, rows: Tensor, k: range) -> Tensor:
         """Copies with box k filled."""

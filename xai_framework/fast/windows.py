@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from xai_framework.core.adapter import ModelAdapter
-from xai_framework.core.edits import Boxes
+from xai_framework.core.edits import Boxes, Local
 from xai_framework.fast.changed import Activation, Changed, Known
-from xai_framework.fast.spans import Ints, Spans
+from xai_framework.fast.spans import Frame, Ints, Spans
 
 _VALUES = 6_000_000
 """The most values of one activation in a pass: 24 MB of float32."""
@@ -42,7 +42,7 @@ class Windows:
         self,
         inputs: Tensor,
         row: int,
-        edits: Boxes,
+        edits: Local,
         most: int = MOST_COPIES,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """For one row of ``inputs`` (B,C,H,W), pass by pass: which copies (b,), and their outputs (b,K).
@@ -50,10 +50,11 @@ class Windows:
         Nothing where this way is not open: the network computes values from places that it cannot follow, or gives
         other outputs than it does for whole copies. ``most`` copies stand in a pass.
         """
-        if self.usable is False:
+        bounds = None if self.usable is False else edits.bounds(row)
+        if bounds is None:
             return
         picture = inputs[row : row + 1].detach().contiguous(memory_format=torch.channels_last)
-        whole, known = Activation(picture, Spans.of(edits.boxes)), Known(channels_last=self.channels_last)
+        whole, known = Activation(picture, Spans.of(bounds)), Known(channels_last=self.channels_last)
         try:
             self.adapter.forward(Changed(known, whole, picture, None))
             order = np.argsort(known.work, kind="stable") if np.ndim(known.work) else np.arange(len(edits))
@@ -73,18 +74,18 @@ class Windows:
             known.chosen = order[first : first + size]
             yield torch.from_numpy(known.chosen), self._pass(known, whole, edits, row)
 
-    def _pass(self, known: Known, whole: Activation, edits: Boxes, row: int) -> Tensor:
+    def _pass(self, known: Known, whole: Activation, edits: Local, row: int) -> Tensor:
         """(b,K): of the chosen copies."""
         assert known.chosen is not None
         frame = whole.spans[known.chosen].frame(whole.size)
-        inside = _inside(whole.spans[known.chosen], frame.start, frame.size).to(whole.clean.device)
-        fill = edits.fill.expand(-1, *whole.clean.shape[1:])
-        filled = Activation(fill[row if len(fill) > 1 else 0][None], whole.spans).cut(frame)
-        patch = torch.where(inside[..., None], filled, whole.cut(frame)).permute(0, 3, 1, 2)
+        if isinstance(edits, Boxes):
+            patch = _filled(whole, known.chosen, frame, edits, row)
+        else:
+            patch = _cut(whole, known.chosen, frame, edits, row)
         outputs = self.adapter.forward(Changed(known, whole, patch, frame))
         return outputs.copies() if isinstance(outputs, Changed) else outputs
 
-    def _agrees(self, picture: Tensor, row: int, edits: Boxes, chosen: Ints, outputs: Tensor) -> bool:
+    def _agrees(self, picture: Tensor, row: int, edits: Local, chosen: Ints, outputs: Tensor) -> bool:
         """Whether the first and the last of these copies have the outputs that they have whole."""
         which = sorted({0, len(chosen) - 1})
         copies = [edits.make(picture, torch.tensor([row]), range(k, k + 1)) for k in chosen[which].tolist()]
@@ -93,6 +94,24 @@ class Windows:
             return False
         most = _TOLERANCE.get(next(self.adapter.model.parameters(), plain).dtype, 0.05) * plain.abs().max()
         return bool(((outputs[which] - plain).abs() <= most).all())
+
+
+def _filled(whole: Activation, chosen: Ints, frame: Frame, edits: Boxes, row: int) -> Tensor:
+    """(b,C,h,w): what a frame shows of copies that are filled, without making them."""
+    inside = _inside(whole.spans[chosen], frame.start, frame.size).to(whole.clean.device)
+    fill = edits.fill.expand(-1, *whole.clean.shape[1:])
+    fills = Activation(fill[row if len(fill) > 1 else 0][None], whole.spans).cut(frame)
+    return torch.where(inside[..., None], fills, whole.cut(frame)).permute(0, 3, 1, 2)
+
+
+def _cut(whole: Activation, chosen: Ints, frame: Frame, edits: Local, row: int) -> Tensor:
+    """(b,C,h,w): what a frame shows of copies, which are made one by one."""
+    height, width = frame.size
+    patch = whole.clean.new_empty((len(chosen), height, width, whole.clean.shape[1])).permute(0, 3, 1, 2)
+    for i, (k, (top, left)) in enumerate(zip(chosen.tolist(), frame.start.tolist(), strict=True)):
+        copy = edits.make(whole.clean, torch.tensor([row]), range(k, k + 1))[0]
+        patch[i] = copy[:, top : top + height, left : left + width]
+    return patch
 
 
 def _inside(spans: Spans, start: Ints, size: tuple[int, int]) -> Tensor:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from xai_framework.core import Probe, Rng
+import torch
+
+from xai_framework.core import Bounds, Probe, Rng
 from xai_plugins.methods._segments import Fill, How, equally_many, per_segment, segment
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+_LOOK = 64
+"""Copies by which is judged whether each hides one part at most, as in feature ablation: rectangles around several are
+hardly smaller than the picture.
+"""
 
 
 class Shown(Protocol):
@@ -48,6 +57,15 @@ class Coalitions:
     def __len__(self) -> int:
         return len(self.shown)
 
+    def bounds(self, row: int) -> Sequence[Bounds] | None:
+        """The rectangle around what each copy hides; None where copies hide parts from all over the picture."""
+        hidden = self.shown.of(torch.tensor([row]), range(min(len(self), _LOOK)))[0] != 1
+        if hidden.sum(1).double().mean() > 1:
+            return None
+        hidden = self.shown.of(torch.tensor([row]), range(len(self)))[0] != 1
+        parts = [_around(self.labels[row] == part) for part in range(hidden.shape[1])]
+        return [_union([parts[p] for p in which.nonzero()[:, 0].tolist()]) for which in hidden]
+
     def make(self, x: Tensor, rows: Tensor, k: range) -> Tensor:
         """(b,C,H,W) -> (b*len(k),C,H,W)."""
         shown = self.shown.of(rows, k).to(x)
@@ -55,6 +73,22 @@ class Coalitions:
         masks = shown.gather(2, labels).view(len(x), len(k), 1, *x.shape[2:])
         # exact where a part is wholly shown or hidden: all parts shown is the picture itself
         return (x[:, None] * masks + self.fill[rows][:, None] * (1 - masks)).flatten(0, 1)
+
+
+def _around(mask: Tensor) -> Bounds:
+    """The rectangle around a part (H,W); of one without a pixel, any pixel."""
+    rows, columns = mask.any(1).nonzero()[:, 0], mask.any(0).nonzero()[:, 0]
+    if not len(rows):
+        return (0, 0, 1, 1)
+    return (int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
+
+
+def _union(boxes: Sequence[Bounds]) -> Bounds:
+    """The rectangle around all; of none, any pixel."""
+    if not boxes:
+        return (0, 0, 1, 1)
+    top, left, bottom, right = zip(*boxes, strict=True)
+    return (min(top), min(left), max(bottom), max(right))
 
 
 @dataclass(frozen=True, eq=False)
