@@ -172,3 +172,13 @@ def test_answers_within_half_a_second(words: list[str]) -> None:
         if seconds[-1] < 0.5:
             break
     assert min(seconds) < 0.5
+
+
+def test_a_reader_that_has_enough_is_no_error() -> None:
+    command = [sys.executable, "-m", "xai_framework.cli.main", "run", "--help"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        running.stdout.close()
+        said = running.stderr.read()
+    assert (running.returncode, said) == (141, b"")

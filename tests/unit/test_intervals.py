@@ -20,6 +20,13 @@ def test_wilson_for_shares() -> None:
     assert (found.value, found.low, found.high) == pytest.approx((0.8, 0.4902, 0.9433), abs=1e-4)
 
 
+def test_values_that_could_have_been_anything_are_no_share() -> None:
+    zeros = np.zeros(77)  # of a distance, say
+    assert mean_interval(zeros) == Interval(0.0, 0.0, 0.0)
+    assert mean_interval(zeros, (0.0, 1.0)).high == pytest.approx(0.0475, abs=1e-4)  # 0 of 77 by Wilson
+    assert mean_interval(np.array([0.0, 1.0] * 4), (0.0, np.inf)).low == pytest.approx(0.2152, abs=1e-4)  # 4 of 8
+
+
 def test_degenerate_samples() -> None:
     assert mean_interval(np.full(5, 0.25)) == Interval(0.25, 0.25, 0.25)
     one = mean_interval(np.array([0.3]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -34,6 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except XaiError as error:
         print(f"error[{error.code}] {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # whoever reads has enough, as `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it ends
+        return 141  # as a shell says of a program that ends by SIGPIPE
 
 
 def parser() -> argparse.ArgumentParser:

@@ -23,9 +23,13 @@ class Interval:
 
 
 def mean_interval(values: Numbers, possible: Bounds = (-np.inf, np.inf)) -> Interval:
-    """Of the mean: Wilson's where all values are 0 or 1, else :func:`unskewed`, within what is ``possible``."""
+    """Of the mean: Wilson's of a share, else :func:`unskewed`, within what is ``possible``.
+
+    Values are a share's where all are 0 or 1, unless they are all the same and could have been anything.
+    """
     values = np.asarray(values, np.float64)
-    if len(values) > 1 and np.isin(values, (0.0, 1.0)).all():
+    bounded = possible[0] >= 0 and possible[1] <= 1
+    if len(values) > 1 and np.isin(values, (0.0, 1.0)).all() and (bounded or values.min() < values.max()):
         low, high = wilson(int(values.sum()), len(values))
         return Interval(float(values.mean()), low, high)
     if len(values) < 2:
