@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from xai_framework.core.errors import NotApplicable, PluginError
 from xai_framework.core.explainer import Explainer, Sampled
 from xai_framework.core.target import Target
 from xai_framework.guard import Guard, Habits, Lent
+from xai_framework.memory import out_of_memory, release_memory
 from xai_framework.probe import SharedProbe
 from xai_framework.rng import NamedRng
 from xai_framework.stop import Interrupted
@@ -28,9 +28,6 @@ Found = list[NDArray[np.float32] | Exception]
 """A map, or the reason why there is none, for each row."""
 
 _NOTHING = PluginError("returned NoneType, expected a tensor (batch, channels, height, width)")
-
-
-_NO_MEMORY = ("DefaultCPUAllocator", "could not create a primitive")
 
 
 class Sink(Protocol):
@@ -60,14 +57,6 @@ class Batch:
     inputs: Tensor
     targets: Tensor
     rng: NamedRng
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether it says that memory ran out: PyTorch has an exception of its own for accelerators only."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    # the last is what a kernel library says that cannot have its working memory
-    return isinstance(error, RuntimeError) and any(m in str(error) for m in _NO_MEMORY)
 
 
 class Attempts:
@@ -180,13 +169,6 @@ class Attempts:
             return maps or PluginError("returned None", where=f"method {task.label}")
         problem = shape_problem(maps, row)
         return PluginError(problem) if problem else maps.detach().to("cpu", torch.float32).numpy()[0]
-
-
-def release_memory() -> None:
-    """Give back what is no longer used, so that a smaller pass may fit."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 def shape_problem(maps: object, inputs: Tensor) -> str:

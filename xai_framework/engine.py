@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import xai_framework
-from xai_framework.attempt import Attempts, Batch, Task, out_of_memory, release_memory
+from xai_framework.attempt import Attempts, Batch, Task
 from xai_framework.core.adapter import ModelAdapter, Prepared
 from xai_framework.core.dataset import Dataset, Region, Row
 from xai_framework.core.errors import ConfigError, ImageError, ModelError, TargetError, XaiError, does_not_run
@@ -29,6 +29,7 @@ from xai_framework.fast.ways import Ways
 from xai_framework.guard import Guard
 from xai_framework.handout import Handouts
 from xai_framework.judge import Judged
+from xai_framework.memory import out_of_memory, release_memory
 from xai_framework.meter import Counts, Spent
 from xai_framework.probe import SharedProbe
 from xai_framework.records import BatchFacts, CellRows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from xai_plugins.methods.feature_ablation import FeatureAblation
 from xai_plugins.methods.occlusion import Occlusion
 from xai_plugins.targets.rank import Predicted
 
-from xai_framework.core import ModelAdapter
+from xai_framework.core import ModelAdapter, PluginError
 from xai_framework.core.edits import Boxes, Local
 from xai_framework.fast.changed import Changed
 from xai_framework.fast.spans import Sliding, Spans
@@ -203,6 +204,50 @@ def test_copies_without_parts_from_all_over_are_made_whole() -> None:
     assert Coalitions(Given(many), labels, torch.zeros(1, 3, 4, 4)).bounds(0) is None
     none = Coalitions(Given(torch.ones(1, 1, 16)), labels, torch.zeros(1, 3, 4, 4)).bounds(0)
     assert none == [(0, 0, 1, 1)]
+
+
+@dataclass
+class Lying:
+    """Edits whose rectangles are wrong."""
+
+    said: list[tuple[int, int, int, int]]
+    at: str = "input"
+
+    def __len__(self) -> int:
+        return 2
+
+    def make(self, x: Tensor, rows: Tensor, k: range) -> Tensor:
+        return x.repeat_interleave(len(k), 0)
+
+    def bounds(self, row: int) -> list[tuple[int, int, int, int]]:
+        return self.said
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ([(0, 0, 1, 1)], "has bounds for 1 copies, but makes 2"),
+        ([(0, 0, 1, 1), (0, 0, 1, 13)], "reach out of an input of 12x12"),
+        ([(0, 0, 1, 1), (3, 3, 3, 5)], "are empty or"),
+    ],
+)
+def test_impossible_rectangles_are_an_error(said: list[tuple[int, int, int, int]], why: str) -> None:
+    windows = Windows(around(nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(200, 2))))
+    with pytest.raises(PluginError, match=why):
+        list(windows.outputs(torch.zeros(1, 3, 12, 12), 0, Lying(said)))
+
+
+def test_memory_that_runs_out_is_no_reason_to_go_another_way() -> None:
+    class Hungry(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            if isinstance(x, Changed) and x.frame is not None:
+                raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
+            return x
+
+    windows = Windows(around(nn.Sequential(Hungry(), nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(200, 2))))
+    with torch.no_grad(), pytest.raises(RuntimeError, match="DefaultCPUAllocator"):
+        list(windows.outputs(torch.zeros(1, 3, 12, 12), 0, Boxes(((0, 0, 4, 4),), torch.zeros(1, 3, 1, 1))))
+    assert windows.usable is None
 
 
 def test_the_unedited_picture_is_computed_once() -> None:

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from xai_framework.attempt import release_memory
 from xai_framework.core.errors import ConfigError, XaiError
 from xai_framework.core.status import Status
 from xai_framework.executors.runner import check_device, engine_of, tasks_of
+from xai_framework.memory import release_memory
 from xai_framework.plan import Group
 from xai_framework.registry import Registry
 from xai_framework.statistics.likeness import spearman

@@ -18,6 +18,7 @@ from torch.utils import _pytree as pytree
 
 from xai_framework.core.adapter import ModelAdapter
 from xai_framework.core.rule import Function
+from xai_framework.memory import out_of_memory
 
 _FORMATS = (torch.float32, torch.bfloat16, torch.float16)
 """Types whose convolutions have kernels for channels last; others would only be copied to and fro."""
@@ -47,9 +48,9 @@ def twin_of(adapter: ModelAdapter, example: Tensor) -> Twin | None:
         plain = adapter.forward(example.clone())
         private = copy.deepcopy(model).requires_grad_(False)
         changed = _fold(private, _pairs(adapter.with_model(private), example))
-    except (MemoryError, torch.OutOfMemoryError):
-        raise
-    except Exception:  # networks refuse to be copied in many ways; as it is, it does run
+    except Exception as error:  # networks refuse to be copied in many ways; as it is, it does run
+        if out_of_memory(error):
+            raise
         return None
     twin = adapter.with_model(private.to(memory_format=torch.channels_last))
     if _agrees(twin, example, plain):
@@ -63,9 +64,9 @@ def _agrees(twin: ModelAdapter, example: Tensor, plain: Tensor) -> bool:
     """Whether it gives the outputs of the original."""
     try:
         found = twin.forward(example.clone())
-    except (MemoryError, torch.OutOfMemoryError):
-        raise
-    except Exception:  # a layout that the network does not run in
+    except Exception as error:  # a layout that the network does not run in
+        if out_of_memory(error):
+            raise
         return False
     most = _TOLERANCE.get(next(twin.model.parameters(), plain).dtype, 0.05) * plain.abs().max()
     return found.shape == plain.shape and bool(((found - plain).abs() <= most).all())

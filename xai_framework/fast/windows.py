@@ -6,7 +6,7 @@ computed from all values that it depends on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 
 from xai_framework.core.adapter import ModelAdapter
-from xai_framework.core.edits import Boxes, Local
+from xai_framework.core.edits import Bounds, Boxes, Local
+from xai_framework.core.errors import PluginError
 from xai_framework.fast.changed import Activation, Changed, Known
 from xai_framework.fast.spans import Frame, Ints, Spans
+from xai_framework.memory import out_of_memory
 
 _VALUES = 6_000_000
 """The most values of one activation in a pass: 24 MB of float32."""
@@ -48,11 +50,13 @@ class Windows:
         """For one row of ``inputs`` (B,C,H,W), pass by pass: which copies (b,), and their outputs (b,K).
 
         Nothing where this way is not open: the network computes values from places that it cannot follow, or gives
-        other outputs than it does for whole copies. ``most`` copies stand in a pass.
+        other outputs than it does for whole copies. ``most`` copies stand in a pass. Raises PluginError where the
+        edits say of themselves what cannot be.
         """
         bounds = None if self.usable is False else edits.bounds(row)
         if bounds is None:
             return
+        _check(bounds, edits, inputs)
         picture = inputs[row : row + 1].detach().contiguous(memory_format=torch.channels_last)
         whole, known = Activation(picture, Spans.of(bounds)), Known(channels_last=self.channels_last)
         try:
@@ -64,7 +68,7 @@ class Windows:
             if self.usable is None:
                 self.usable = self._agrees(picture, row, edits, known.chosen, outputs)
         except Exception as error:  # a network may do anything with a tensor: the plain way says what is wrong
-            if self.usable or _no_memory(error):
+            if self.usable or out_of_memory(error):
                 raise
             self.usable = False
         if not self.usable:
@@ -96,6 +100,21 @@ class Windows:
         return bool(((outputs[which] - plain).abs() <= most).all())
 
 
+def _check(bounds: Sequence[Bounds], edits: Local, inputs: Tensor) -> None:
+    """A copy without a rectangle would have no score, in silence."""
+    height, width = inputs.shape[2:]
+    if len(bounds) != len(edits):
+        what = f"has bounds for {len(bounds)} copies, but makes {len(edits)}"
+        raise PluginError(what, where=type(edits).__name__, fix="give one rectangle for each copy, or None")
+    for top, left, bottom, right in bounds:
+        if not (0 <= top < bottom <= height and 0 <= left < right <= width):
+            raise PluginError(
+                f"bounds {(top, left, bottom, right)} are empty or reach out of an input of {height}x{width}",
+                where=type(edits).__name__,
+                fix="(top, left, bottom, right), exclusive, within the input",
+            )
+
+
 def _filled(whole: Activation, chosen: Ints, frame: Frame, edits: Boxes, row: int) -> Tensor:
     """(b,C,h,w): what a frame shows of copies that are filled, without making them."""
     inside = _inside(whole.spans[chosen], frame.start, frame.size).to(whole.clean.device)
@@ -120,8 +139,3 @@ def _inside(spans: Spans, start: Ints, size: tuple[int, int]) -> Tensor:
     x = (start[:, 1:] + np.arange(size[1]))[:, None, :]
     low, high = spans.low[:, :, None, None], spans.high[:, :, None, None]
     return torch.from_numpy((y >= low[:, 0]) & (y < high[:, 0]) & (x >= low[:, 1]) & (x < high[:, 1]))
-
-
-def _no_memory(error: Exception) -> bool:
-    """Said by the framework's own rule, which decides what happens then."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError)
