@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -90,10 +90,11 @@ class SharedProbe:
         return {name: answer[name].both(grads) for name in names}
 
     def scores(self, inputs: Tensor, targets: Tensor, edits: Edits) -> Tensor:
-        """(B,n), row by row: no row's scores depend on its mates. An edited layer runs what is below it once."""
+        """(B,n). An edited layer runs what is below it once."""
         _check_rows(inputs, targets)
-        score = self._copies if edits.at == INPUT else self._layer_scores
-        return torch.stack([score(inputs, targets, row, edits) for row in range(len(inputs))])
+        if edits.at == INPUT:
+            return self._copies(inputs, targets, edits)
+        return torch.stack([self._layer_scores(inputs, targets, row, edits) for row in range(len(inputs))])
 
     def calls(self, inputs: Tensor, targets: Tensor, functions: Sequence[Function], reduce: Reduce) -> Tensor:
         """What passed through ``functions``, reduced chunk by chunk."""
@@ -287,17 +288,17 @@ class SharedProbe:
             )
         return done.outputs, parts
 
-    def _copies(self, inputs: Tensor, targets: Tensor, number: int, edits: Edits) -> Tensor:
-        """(n,): scores of one row's edited copies, as many in a pass as fit."""
-        row = torch.tensor([number])
+    def _copies(self, inputs: Tensor, targets: Tensor, edits: Edits) -> Tensor:
+        """(B,n): scores of edited copies, as many in a pass as fit, of whichever rows: small passes are slow."""
         # allocated before the copies: small tensors kept between large ones would leave holes, and memory would grow
-        scores = inputs.new_empty(len(edits))
-        if self._by_windows(inputs, targets[number], number, edits, scores):
-            return scores
-        for first in range(0, len(edits), self.chunk):
-            k = range(first, min(len(edits), first + self.chunk))
-            outputs = self._forward(edits.make(inputs[number : number + 1], row, k), Want(), PLAIN).outputs
-            scores[k.start : k.stop] = self.target.score(outputs, _repeated(targets[number], len(k)))
+        scores = inputs.new_empty(len(inputs), len(edits))
+        left = [i for i in range(len(inputs)) if not self._by_windows(inputs, targets[i], i, edits, scores[i])]
+        for parts in _packed(left, len(edits), self.chunk):
+            made = [edits.make(inputs[i : i + 1], torch.tensor([i]), k) for i, k in parts]
+            outputs = self._forward(torch.cat(made) if len(made) > 1 else made[0], Want(), PLAIN).outputs
+            found = self.target.score(outputs, torch.cat([_repeated(targets[i], len(k)) for i, k in parts]))
+            for (i, k), values in zip(parts, found.split([len(k) for _, k in parts]), strict=True):
+                scores[i, k.start : k.stop] = values
         return scores
 
     def _by_windows(self, inputs: Tensor, target: Tensor, number: int, edits: Edits, scores: Tensor) -> bool:
@@ -329,6 +330,17 @@ class SharedProbe:
                 raise LayerError(f"the part behind layer {layer.name!r} does not carry {len(k)} copies through")
             scores[k.start : k.stop] = self.target.score(outputs, _repeated(target, len(k)))
         return scores
+
+
+def _packed(rows: Sequence[int], copies: int, size: int) -> Iterator[list[tuple[int, range]]]:
+    """All copies of all rows, in order, ``size`` at a time: rows and which of their copies."""
+    total = len(rows) * copies
+    for first in range(0, total, size):
+        last = min(total, first + size)
+        yield [
+            (rows[i], range(max(first, i * copies) - i * copies, min(last, (i + 1) * copies) - i * copies))
+            for i in range(first // copies, (last - 1) // copies + 1)
+        ]
 
 
 def _repeated(target: Tensor, n: int) -> Tensor:

@@ -168,9 +168,10 @@ class Changed(Tensor):
 
 def _paste(into: Tensor, patch: Tensor, offset: Ints) -> None:
     """Write (n,h,w,C) into (n,H,W,C) at ``offset`` (n,2), as far as it lies inside."""
-    for place in np.unique(offset, axis=0):
-        which = np.flatnonzero((offset == place).all(axis=1))
-        (top, left), (height, width) = place.tolist(), patch.shape[1:3]
+    number = offset[:, 0] * (into.shape[2] + patch.shape[2] + 1) + offset[:, 1]
+    for _, first in zip(*np.unique(number, return_index=True), strict=True):
+        which = np.flatnonzero(number == number[first])
+        (top, left), (height, width) = offset[first].tolist(), patch.shape[1:3]
         y = slice(max(0, top), min(into.shape[1], top + height))
         x = slice(max(0, left), min(into.shape[2], left + width))
         part = (slice(y.start - top, y.stop - top), slice(x.start - left, x.stop - left))

@@ -46,7 +46,9 @@ def _pointwise(known: Known, func: OpOverload, args: Args, kwargs: Kwargs) -> An
     pure = _pure(func) if in_place else func
 
     def run(view: Callable[[Changed], Tensor]) -> Tensor:
-        result: Tensor = pure(
+        # what is computed in place is the network's to write into; what is known of the picture is not
+        now = func if in_place and known.chosen is not None and view is not _clean else pure
+        result: Tensor = now(
             *(view(a) if isinstance(a, Changed) else a for a in args),
             **{k: view(a) if isinstance(a, Changed) else a for k, a in kwargs.items()},
         )
@@ -57,6 +59,10 @@ def _pointwise(known: Known, func: OpOverload, args: Args, kwargs: Kwargs) -> An
         return made
     first.activation, first.patch, first.frame = made.activation, made.patch, made.frame
     return first
+
+
+def _clean(changed: Changed) -> Tensor:
+    return changed.activation.clean
 
 
 def _cat(known: Known, func: OpOverload, args: Args, kwargs: Kwargs) -> Any:  # noqa: ANN401
@@ -152,7 +158,7 @@ def _applied(known: Known, key: Hashable, changed: Sequence[Changed], run: Calla
         spans = changed[0].activation.spans
         for other in changed[1:]:
             spans = spans.union(other.activation.spans)
-        return Activation(_last(run(lambda a: a.activation.clean)), spans)
+        return Activation(_last(run(_clean)), spans)
 
     activation = known.activation(key, make)
     if known.chosen is None:

@@ -62,7 +62,7 @@ class Windows:
         try:
             self.adapter.forward(Changed(known, whole, picture, None))
             order = np.argsort(known.work, kind="stable") if np.ndim(known.work) else np.arange(len(edits))
-            size = min(most, max(1, _VALUES // max(1, known.widest)))
+            size = _copies(most, known.widest)
             known.chosen = order[:size]
             outputs = self._pass(known, whole, edits, row)
             if self.usable is None:
@@ -113,6 +113,12 @@ def _check(bounds: Sequence[Bounds], edits: Local, inputs: Tensor) -> None:
                 where=type(edits).__name__,
                 fix="(top, left, bottom, right), exclusive, within the input",
             )
+
+
+def _copies(most: int, widest: int) -> int:
+    """How many in a pass: kernels are fastest at multiples of 16."""
+    fitting = min(most, max(1, _VALUES // max(1, widest)))
+    return fitting - fitting % 16 if fitting > 16 else fitting
 
 
 def _filled(whole: Activation, chosen: Ints, frame: Frame, edits: Boxes, row: int) -> Tensor:
