@@ -126,6 +126,7 @@ class Attempts:
         except PluginError as error:
             outcome = error
             batch.rng.handouts.drop_answers()
+            batch.probe.start_over()
         return outcome
 
     def _with_less(self, task: Task, batch: Batch) -> Maps:

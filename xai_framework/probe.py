@@ -112,6 +112,11 @@ class SharedProbe:
                 parts.append(reduce(x, gradient, [widened(call, x.dtype) for call in calls]))
         return torch.cat(parts)
 
+    def start_over(self) -> None:
+        """Trust no copy of the network that was made: somebody changed the network, which has been put back."""
+        if self._ways is not None:
+            self._ways.forget()
+
     def smaller(self, chunk: int) -> SharedProbe:
         """The same probe with fewer rows in one pass; what is known already is still known."""
         twin = copy.copy(self)

@@ -33,6 +33,10 @@ class Ways:
             return self._adapter
         return self._twin.adapter
 
+    def forget(self) -> None:
+        """Somebody wrote into the network, and maybe into its copy: it is copied anew when it is needed."""
+        self._twin, self._windows, self._tried = None, None, False
+
     def windows(self, inputs: Tensor) -> Windows:
         """Passes over what an edit changes."""
         if self._windows is None:
