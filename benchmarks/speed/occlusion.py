@@ -8,8 +8,8 @@ from benchmarks.speed.row import Options
 from benchmarks.speed.work import Work
 
 GOALS = {"vgg16": (8.0, 35.0), "squeezenet1_1": (6.0, 14.0), "resnet50": (3.0, 10.0), "alexnet": (3.5, 15.0)}
-TIMED = {"vgg16": 64, "resnet50": 38, "alexnet": 28, "squeezenet1_1": 24}
-"""Every how many pixels captum's windows stand when they are timed: fewer of them on slow networks."""
+TIMED = {"vgg16": 32, "resnet50": 32, "alexnet": 28, "squeezenet1_1": 24}
+"""Every how many pixels captum's windows stand when they are timed, at most their own size: fewer on slow networks."""
 
 
 def works(options: Options) -> list[Work]:
