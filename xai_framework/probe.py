@@ -294,7 +294,7 @@ class SharedProbe:
         return done.outputs, parts
 
     def _copies(self, inputs: Tensor, targets: Tensor, edits: Edits) -> Tensor:
-        """(B,n): scores of edited copies, as many in a pass as fit, of whichever rows: small passes are slow."""
+        """(B,n): scores of edited copies, as many in a pass as fit."""
         # allocated before the copies: small tensors kept between large ones would leave holes, and memory would grow
         scores = inputs.new_empty(len(inputs), len(edits))
         left = [i for i in range(len(inputs)) if not self._by_windows(inputs, targets[i], i, edits, scores[i])]
@@ -338,14 +338,16 @@ class SharedProbe:
 
 
 def _packed(rows: Sequence[int], copies: int, size: int) -> Iterator[list[tuple[int, range]]]:
-    """All copies of all rows, in order, ``size`` at a time: rows and which of their copies."""
-    total = len(rows) * copies
-    for first in range(0, total, size):
-        last = min(total, first + size)
-        yield [
-            (rows[i], range(max(first, i * copies) - i * copies, min(last, (i + 1) * copies) - i * copies))
-            for i in range(first // copies, (last - 1) // copies + 1)
-        ]
+    """All copies of all rows, ``size`` at a time: rows and which of their copies.
+
+    Rows of very few copies stand in one pass, since small passes are slow. Others do not: their scores must not depend
+    on their mates, not even in the last digit, since methods take differences of many of them.
+    """
+    together = max(1, size // copies) if copies <= size // 8 else 1
+    for start in range(0, len(rows), together):
+        some = rows[start : start + together]
+        for first in range(0, copies, size):
+            yield [(i, range(first, min(copies, first + size))) for i in some]
 
 
 def _repeated(target: Tensor, n: int) -> Tensor:
