@@ -172,7 +172,7 @@ class SharedProbe:
             chunks = zip(inputs.split(step), targets.split(step), strict=True)
             return joined([self._backward(self._forward(x, want, rule), t, want, keep=False) for x, t in chunks])
         key = (rule, id(targets), id(self.adapter.model), id(self.target))
-        known: tuple[Want, Answer, Tensor, tuple[Bill, ...]] | None = handout.answers.get(key)
+        known: tuple[Want, Answer, object, tuple[Bill, ...]] | None = handout.answers.get(key)
         if known is None or not known[0].covers(want):
             united = self._united(handout, rule, want)
             passes = self._passes(handout, united, rule)
@@ -181,7 +181,8 @@ class SharedProbe:
                 found = [self._backward(p, t, united, keep=self._others) for p, t in zip(passes, rows, strict=True)]
             answer = joined(found)
             bills = (bill, *(p.bill for p in passes[:1] if p.bill is not None))
-            known = (united, answer, targets, bills)  # targets are kept alive: their id is part of the key
+            # what the key names by its id is kept alive
+            known = (united, answer, (targets, self.target, self.adapter.model), bills)
             handout.answers[key] = known
             handout.watch(*(t for f in answer.values() for t in (f.activation, f.gradient) if t is not None))
         for bill in known[3]:
@@ -313,6 +314,8 @@ class SharedProbe:
         done = False
         with at_rest(self.adapter.model), torch.no_grad():
             windows = self._ways.windows(inputs)
+            if windows is None:
+                return False
             for which, outputs in windows.outputs(inputs, number, edits, self._most):
                 self.counts.add(forward=len(which))
                 scores[which.to(scores.device)] = self.target.score(outputs, _repeated(target, len(which)))
@@ -343,7 +346,7 @@ def _packed(rows: Sequence[int], copies: int, size: int) -> Iterator[list[tuple[
     Rows of very few copies stand in one pass, since small passes are slow. Others do not: their scores must not depend
     on their mates, not even in the last digit, since methods take differences of many of them.
     """
-    together = max(1, size // copies) if copies <= size // 8 else 1
+    together = size // copies if 0 < copies <= size // 8 else 1
     for start in range(0, len(rows), together):
         some = rows[start : start + together]
         for first in range(0, copies, size):

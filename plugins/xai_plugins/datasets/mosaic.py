@@ -47,7 +47,11 @@ class Mosaic(Dataset):
         whole = Image.new("RGB", (self.side * self.cell,) * 2)
         regions = []
         for place, number in enumerate(picks):
-            item = self.of[number]
+            item, row = self.of[number], self._rows[number]
+            if item.id != row.id or (item.content and item.content != row.content):
+                raise ImageError(
+                    "was changed after the run was planned", where=row.id, fix="run the same command again"
+                )
             if not isinstance(item.image, Image.Image):
                 raise ImageError("is an array; mosaics are made of pictures", where=item.id)
             left, top = (place % self.side) * self.cell, (place // self.side) * self.cell
