@@ -96,7 +96,7 @@ class Engine:
         if self.device.type == "cuda":
             self.counts.wait = partial(torch.cuda.synchronize, self.device)
         self.attempts = Attempts(Guard(adapter.model), tell)
-        self.ways = Ways(adapter)
+        self.ways, self._chooser_ways = Ways(adapter), Ways(self.chooser)
         self.batch = batch or rows_per_pass(self._check(tasks))
         self.chunk = self.batch
 
@@ -197,8 +197,9 @@ class Engine:
         slots = [p.inputs if isinstance(p, Prepared) else blank for p in prepared]
         inputs = torch.stack(slots).to(self.device, self.dtype)
         self._attend(indices, rows, prepared, tasks)
-        handouts = Handouts()
-        handouts.keep(inputs, CLEAN)
+        handouts, others = Handouts(), Handouts()
+        for known in (handouts, others):  # of the explained backbone, and of the one that chooses
+            known.keep(inputs, CLEAN)
         rng = NamedRng.of(self.seed, [r.id for r in rows], handouts)
         asks = _united([a for t in tasks for a in t.method.needs(_shape_of(inputs))])
         taken: Taken = {}
@@ -217,7 +218,7 @@ class Engine:
             )
             facts = BatchFacts(rows, prepared, self.adapter.labels)
             about = [About(r.id, r.label, self.adapter.labels) for r in rows]
-            choosing = probe if self.chooser is self.adapter else probe.on(self.chooser)
+            choosing = probe if self.chooser is self.adapter else self._choosing(target, others)
             targets, unknown = choose(choosing, target, inputs, about)
             mine = [t for t in tasks if t.target is target]
             if len(unknown) == len(rows):  # placeholders of no known shape: there is nothing to score or explain
@@ -229,6 +230,12 @@ class Engine:
             taken |= {task: (facts, found[task]) for task in mine}
         handouts.clear()
         return taken
+
+    def _choosing(self, target: Target, known: Handouts) -> SharedProbe:
+        """Asks the other backbone; its outputs serve all targets."""
+        return SharedProbe(
+            self.chooser, target, chunk=self.chunk, handouts=known, counts=self.counts, ways=self._chooser_ways
+        )
 
     def _nothing_readable(
         self, rows: Sequence[Row], prepared: Sequence[Prepared | ImageError], tasks: Sequence[Task]

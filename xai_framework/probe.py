@@ -172,7 +172,7 @@ class SharedProbe:
             chunks = zip(inputs.split(step), targets.split(step), strict=True)
             return joined([self._backward(self._forward(x, want, rule), t, want, keep=False) for x, t in chunks])
         key = (rule, id(targets), id(self.adapter.model), id(self.target))
-        known: tuple[Want, Answer, Tensor, tuple[Bill, ...]] | None = handout.answers.get(key)
+        known: tuple[Want, Answer, object, tuple[Bill, ...]] | None = handout.answers.get(key)
         if known is None or not known[0].covers(want):
             united = self._united(handout, rule, want)
             passes = self._passes(handout, united, rule)
@@ -181,7 +181,8 @@ class SharedProbe:
                 found = [self._backward(p, t, united, keep=self._others) for p, t in zip(passes, rows, strict=True)]
             answer = joined(found)
             bills = (bill, *(p.bill for p in passes[:1] if p.bill is not None))
-            known = (united, answer, targets, bills)  # targets are kept alive: their id is part of the key
+            # what the key names by its id is kept alive
+            known = (united, answer, (targets, self.target, self.adapter.model), bills)
             handout.answers[key] = known
             handout.watch(*(t for f in answer.values() for t in (f.activation, f.gradient) if t is not None))
         for bill in known[3]:
@@ -294,7 +295,7 @@ class SharedProbe:
         return done.outputs, parts
 
     def _copies(self, inputs: Tensor, targets: Tensor, edits: Edits) -> Tensor:
-        """(B,n): scores of edited copies, as many in a pass as fit, of whichever rows: small passes are slow."""
+        """(B,n): scores of edited copies, as many in a pass as fit."""
         # allocated before the copies: small tensors kept between large ones would leave holes, and memory would grow
         scores = inputs.new_empty(len(inputs), len(edits))
         left = [i for i in range(len(inputs)) if not self._by_windows(inputs, targets[i], i, edits, scores[i])]
@@ -313,6 +314,8 @@ class SharedProbe:
         done = False
         with at_rest(self.adapter.model), torch.no_grad():
             windows = self._ways.windows(inputs)
+            if windows is None:
+                return False
             for which, outputs in windows.outputs(inputs, number, edits, self._most):
                 self.counts.add(forward=len(which))
                 scores[which.to(scores.device)] = self.target.score(outputs, _repeated(target, len(which)))
@@ -338,14 +341,16 @@ class SharedProbe:
 
 
 def _packed(rows: Sequence[int], copies: int, size: int) -> Iterator[list[tuple[int, range]]]:
-    """All copies of all rows, in order, ``size`` at a time: rows and which of their copies."""
-    total = len(rows) * copies
-    for first in range(0, total, size):
-        last = min(total, first + size)
-        yield [
-            (rows[i], range(max(first, i * copies) - i * copies, min(last, (i + 1) * copies) - i * copies))
-            for i in range(first // copies, (last - 1) // copies + 1)
-        ]
+    """All copies of all rows, ``size`` at a time: rows and which of their copies.
+
+    Rows of very few copies stand in one pass, since small passes are slow. Others do not: their scores must not depend
+    on their mates, not even in the last digit, since methods take differences of many of them.
+    """
+    together = size // copies if 0 < copies <= size // 8 else 1
+    for start in range(0, len(rows), together):
+        some = rows[start : start + together]
+        for first in range(0, copies, size):
+            yield [(i, range(first, min(copies, first + size))) for i in some]
 
 
 def _repeated(target: Tensor, n: int) -> Tensor:

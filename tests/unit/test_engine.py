@@ -159,6 +159,19 @@ def test_methods_of_a_batch_share_one_forward_and_one_backward() -> None:
     assert (engine.counts.forward, engine.counts.backward) == (5, 5)
 
 
+def test_the_backbone_that_chooses_is_asked_once_for_all_targets() -> None:
+    dataset, kept, other = Noise(), [Kept(), Kept()], Small()
+    tasks = [
+        Task(f"gradient {i}", Does(), target, keep)
+        for i, (target, keep) in enumerate(zip((Top(), Top(of="probability")), kept, strict=True))
+    ]
+    engine = Engine(Small(), dataset, list(dataset.rows()), tasks, chooser=other)
+    engine.run(range(len(dataset)), tasks)
+    assert (engine.counts.forward, engine.counts.backward) == (5 + 5, 2 * 5)  # one of each backbone
+    chosen = other.model(torch.stack([other.prepare(dataset[i].image).inputs for i in range(5)])).argmax(1)
+    assert kept[0].blocks[0].target.tolist() == kept[1].blocks[0].target.tolist() == chosen.tolist()
+
+
 def test_sampled_methods_share_their_noisy_passes_with_each_other() -> None:
     blocks, engine = run({"one": Draws(), "two": Draws()})
     assert (engine.counts.forward, engine.counts.backward) == (5 + 4 * 5, 4 * 5)  # the clean forward chooses targets

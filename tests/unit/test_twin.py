@@ -14,6 +14,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from xai_plugins.methods.ablationcam import AblationCam
 from xai_plugins.methods.gradcam import GradCam
 from xai_plugins.methods.guided_backprop import GuidedBackprop
+from xai_plugins.targets.rank import Predicted
 
 from xai_framework.api import ModuleAdapter
 from xai_framework.core import Preprocess
@@ -150,6 +151,73 @@ def test_a_folded_layer_is_asked_of_the_network_itself() -> None:
     assert torch.equal(fast.layers(x, rows, ("conv",))["conv"][0], plain.layers(x, rows, ("conv",))["conv"][0])
     norms = fast.layers(x, rows, ("norm",))["norm"], plain.layers(x, rows, ("norm",))["norm"]
     torch.testing.assert_close(norms[0], norms[1], rtol=1e-4, atol=1e-5)
+
+
+class Wrapped(Net):
+    """Its first convolution stands at the end of a block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.block = nn.Sequential(nn.Identity(), self.conv)
+        del self.conv
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.other(self.second(self.norm(self.block(x)).relu())).relu()
+        out: Tensor = self.head(y.mean((2, 3)))
+        return out
+
+
+def test_a_block_that_ends_with_a_folded_layer_is_asked_of_the_network_itself() -> None:
+    torch.manual_seed(0)
+    adapter, x, rows = around(Wrapped()), inputs(2), torch.tensor([0, 1])
+    ways = Ways(adapter)
+    assert ways.adapter(x) is not adapter
+    assert ways.adapter(x, ["block"]) is adapter
+    fast, plain = probe(adapter, ways=ways), probe(adapter)
+    for one, other in zip(*(p.layers(x, rows, ("block",))["block"] for p in (fast, plain)), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_network_with_hooks_is_asked_itself() -> None:
+    torch.manual_seed(0)
+    model = Net()
+    adapter, x, rows = around(model), inputs(2), torch.tensor([0, 1])
+    asked = probe(adapter, ways=Ways(adapter))
+    before = asked.gradient(x, rows)
+    handle = model.norm.register_full_backward_hook(lambda _m, given, _out: (given[0].clamp(min=0),))
+    changed = asked.gradient(x, rows)
+    assert torch.equal(changed, probe(adapter).gradient(x, rows))
+    assert not torch.allclose(before, changed)
+    handle.remove()
+    assert torch.equal(before, asked.gradient(x, rows))
+
+
+def test_what_holds_for_one_size_is_found_out_anew_for_another() -> None:
+    class BySize(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            raw = self.conv(x)
+            y = self.norm(raw)
+            y = (y + raw if x.shape[-1] > 16 else y).relu()
+            out: Tensor = self.head(self.other(self.second(y)).relu().mean((2, 3)))
+            return out
+
+    torch.manual_seed(0)
+    adapter = around(BySize())
+    ways = Ways(adapter)
+    for size in (16, 24, 16):
+        x = inputs(2, size)
+        torch.testing.assert_close(
+            probe(adapter, ways=ways).outputs(x), probe(adapter).outputs(x), rtol=1e-4, atol=1e-5
+        )
+
+
+def test_answers_are_those_of_the_score_that_is_asked_for() -> None:
+    adapter, x, rows = around(Net()), inputs(2), torch.tensor([0, 1])
+    asked = probe(adapter, keep=x)
+    truth = {of: probe(adapter, target=Predicted(of=of)).gradient(x, rows) for of in ("probability", "logit")}
+    for _ in range(20):  # targets made for the moment may get each other's place in memory
+        for of, gradient in truth.items():
+            assert torch.equal(asked.under(Predicted(of=of)).gradient(x, rows), gradient)
 
 
 def test_rules_see_the_network_as_it_is_and_methods_agree() -> None:

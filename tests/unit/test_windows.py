@@ -19,7 +19,7 @@ from xai_plugins.targets.rank import Predicted
 
 from xai_framework.core import ModelAdapter, PluginError
 from xai_framework.core.edits import Boxes, Local
-from xai_framework.fast.changed import Changed
+from xai_framework.fast.changed import Changed, Known
 from xai_framework.fast.spans import Sliding, Spans
 from xai_framework.fast.ways import Ways
 from xai_framework.fast.windows import Windows
@@ -39,6 +39,7 @@ def both(adapter: ModelAdapter, x: Tensor, edits: Boxes, row: int = 0) -> tuple[
     """The outputs by windows, None where that way is not open, and of whole copies."""
     windows = Windows(adapter)
     with torch.no_grad():
+        windows.try_out(torch.randn(1, *x.shape[1:], generator=torch.Generator().manual_seed(0)).to(x))
         whole = adapter.forward(edits.make(x[row : row + 1], torch.tensor([row]), range(len(edits))))
         found = torch.full_like(whole, torch.nan)
         for which, outputs in windows.outputs(x, row, edits):
@@ -232,9 +233,101 @@ class Lying:
     ],
 )
 def test_impossible_rectangles_are_an_error(said: list[tuple[int, int, int, int]], why: str) -> None:
-    windows = Windows(around(nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(200, 2))))
+    windows = Windows(around(nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(200, 2))), usable=True)
     with pytest.raises(PluginError, match=why):
         list(windows.outputs(torch.zeros(1, 3, 12, 12), 0, Lying(said)))
+
+
+def test_edits_that_reach_out_of_their_rectangles_are_an_error() -> None:
+    class Everywhere(Lying):
+        def make(self, x: Tensor, rows: Tensor, k: range) -> Tensor:
+            return x + 1
+
+    windows = Windows(around(nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(200, 2))), usable=True)
+    edits = Everywhere([(0, 0, 4, 4), (4, 4, 8, 8)])
+    with torch.no_grad(), pytest.raises(PluginError, match="differs from the picture outside of its bounds"):
+        list(windows.outputs(torch.zeros(1, 3, 12, 12), 0, edits))
+
+
+class Strange(nn.Module):
+    """Ways to write that are seldom seen."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how, self.body, self.head = how, nn.Conv2d(3, 8, 3, padding=1), nn.Linear(8, 3)
+        self.register_buffer("scale", torch.tensor(1.5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.body(x)
+        if self.how == "part of it in place":
+            y[:, :4].clamp_(max=0.1)
+        elif self.how == "chunks in place":
+            y.chunk(2, 1)[1].mul_(2)
+        elif self.how == "detached in place":
+            y.detach().mul_(2)
+        elif self.how == "out":
+            torch.mul(y, 2, out=y)
+        elif self.how == "a number":
+            y = y * self.scale
+        elif self.how == "mean of all":
+            y = y - y.mean() * 0
+        elif self.how == "weights made anew":
+            weight = self.body.weight - self.body.weight.mean()
+            y = y + F.conv2d(x, weight, None, 1, 1)
+        return self.head(F.relu(y).mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "part of it in place",
+        "chunks in place",
+        "detached in place",
+        "out",
+        "a number",
+        "mean of all",
+        "weights made anew",
+    ],
+)
+def test_strange_ways_to_write(how: str) -> None:
+    torch.manual_seed(0)
+    model = Strange(how).double().eval()
+    edits = Boxes(grid(20, 5, 5), torch.zeros(1, 3, 1, 1, dtype=torch.float64))
+    for strength in (0.1, 30.0):  # what has no effect on the one picture has on the other
+        x = strength * torch.randn(1, 3, 20, 20, dtype=torch.float64).contiguous(memory_format=torch.channels_last)
+        before = x.clone()
+        assert_same(around(model), x, edits)
+        assert torch.equal(x, before)
+
+
+def test_what_is_remembered_does_not_grow_from_pass_to_pass() -> None:
+    from xai_framework.fast import windows as module
+
+    sizes: list[int] = []
+
+    class Watched(Known):
+        def forget(self) -> None:
+            sizes.append(len(self.memo))
+            super().forget()
+
+    x = torch.randn(1, 3, 20, 20, dtype=torch.float64)
+    for most in (4, 16):
+        with pytest.MonkeyPatch.context() as patch, torch.no_grad():
+            patch.setattr(module, "Known", Watched)
+            windows = Windows(around(Strange("weights made anew").double().eval()), usable=True)
+            list(windows.outputs(x, 0, Boxes(grid(20, 5, 5), x.new_zeros(1, 3, 1, 1)), most))
+    assert sizes[0] == sizes[1] > 0
+
+
+def test_the_way_that_is_gone_does_not_depend_on_the_first_picture() -> None:
+    adapter = around(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(400, 2)))
+    x, edits = torch.full((1, 3, 12, 12), torch.nan), Boxes(grid(12, 4, 4), torch.zeros(1, 3, 1, 1))
+    ways = Ways(adapter)
+    probe = SharedProbe(adapter, Predicted(), ways=ways)
+    probe.scores(x, torch.tensor([0]), Boxes((), torch.zeros(1, 3, 1, 1)))
+    assert probe.scores(x, torch.tensor([0]), edits).isnan().all()
+    with torch.no_grad():
+        assert ways.windows(x) is not None
 
 
 def test_memory_that_runs_out_is_no_reason_to_go_another_way() -> None:
@@ -244,10 +337,10 @@ def test_memory_that_runs_out_is_no_reason_to_go_another_way() -> None:
                 raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
             return x
 
-    windows = Windows(around(nn.Sequential(Hungry(), nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(200, 2))))
+    windows = Windows(around(nn.Sequential(Hungry(), nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(200, 2))), usable=True)
     with torch.no_grad(), pytest.raises(RuntimeError, match="DefaultCPUAllocator"):
         list(windows.outputs(torch.zeros(1, 3, 12, 12), 0, Boxes(((0, 0, 4, 4),), torch.zeros(1, 3, 1, 1))))
-    assert windows.usable is None
+    assert windows.usable
 
 
 def test_the_unedited_picture_is_computed_once() -> None:
@@ -279,7 +372,7 @@ def test_nothing_is_left_of_an_activation_but_what_differs() -> None:
 
     net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), Watching(), nn.Flatten(), nn.Linear(4 * 64 * 64, 2)).eval()
     both(around(net), x, Boxes(((30, 30, 34, 36),), torch.zeros(1, 3, 1, 1)))
-    assert seen == [(1, 4, 6, 8)]  # one more on every side
+    assert seen[-1] == (1, 4, 6, 8)  # one more on every side
 
 
 @pytest.mark.parametrize("size", [9, 16])

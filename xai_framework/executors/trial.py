@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from xai_framework.core.errors import ConfigError, XaiError
 from xai_framework.core.status import Status
 from xai_framework.executors.runner import check_device, engine_of, tasks_of
-from xai_framework.memory import release_memory
+from xai_framework.memory import out_of_memory, release_memory
 from xai_framework.plan import Group
 from xai_framework.registry import Registry
 from xai_framework.statistics.likeness import spearman
@@ -73,8 +73,8 @@ def trial(group: Group, rows: Sequence[int], registry: Registry, stop: Stop) -> 
             settings = replace(group.job.settings, precision="bfloat16")
             reduced = _computed(replace(group, job=replace(group.job, settings=settings)), rows, registry, stop, device)
         except Exception as error:  # whatever a network of strangers does with numbers that it was not made for
-            if stop.asked:
-                raise
+            if stop.asked or out_of_memory(error) or isinstance(error, OSError):
+                raise  # this machine's fault today, not the network's
             what = f"fails in bfloat16 ({type(error).__name__}: {error})"
             return Trial({}, device, " ".join((error.what if isinstance(error, XaiError) else what).split())[:400])
     finally:

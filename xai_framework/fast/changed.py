@@ -85,15 +85,27 @@ class Known:
             self.widest = max(self.widest, int(found.spans.areas.max()) * found.clean.shape[1])
         return found
 
+    def new(self, key: Hashable) -> bool:
+        """Whether the clean pass has not seen this: then it is computed the plain way, not remembered pass by pass."""
+        return self.chosen is not None and key not in self.memo
+
+    def forget(self) -> None:
+        """Give back the memory."""
+        for activation in self.memo.values():
+            activation.padded.clear()
+        self.memo.clear()
+        self.kept.clear()
+
     def name(self, argument: object) -> Hashable:
         """What an argument of a function is recognised by."""
         if isinstance(argument, Changed):
             return ("activation", id(argument.activation))
         if isinstance(argument, Tensor):
             if argument.numel() <= _SMALL and not isinstance(argument, torch.nn.Parameter):
-                values = argument.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()
+                values = argument.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
                 return (str(argument.dtype), tuple(argument.shape), values)
-            self.kept.append(argument)  # its id stays its own
+            if self.chosen is None:
+                self.kept.append(argument)  # its id stays its own; one that is made anew in each pass is never known
             return ("tensor", id(argument))
         if isinstance(argument, list | tuple):
             return tuple(self.name(a) for a in argument)
@@ -187,11 +199,12 @@ def _paste(into: Tensor, patch: Tensor, offset: Ints) -> None:
 
 def _plainly(func: OpOverload, args: Args, kwargs: Kwargs) -> Any:  # noqa: ANN401 - whatever the function gives
     """The function on whole copies; one that works in place makes its first argument whole for good."""
-    target = args[0] if args and func._schema.is_mutable else None
+    lasting = func._schema.is_mutable or func.is_view  # whoever writes into a view writes into what it shows
+    target = args[0] if args and lasting else None
     if isinstance(target, Changed) and target.whole is None:
         target.whole = target.copies().clone()
+        if func.is_view:  # torch found that one fits, when it took the copies for contiguous
+            target.whole = target.whole.contiguous()
     whole = pytree.tree_map_only(Changed, Changed.copies, (args, kwargs))
-    if func.is_view:  # torch found that one fits, when it took the copies for contiguous
-        whole = pytree.tree_map_only(Tensor, Tensor.contiguous, whole)
     result = func(*whole[0], **whole[1])
     return target if isinstance(target, Changed) and result is target.whole else result

@@ -26,6 +26,8 @@ _POINTWISE = (
 
 def handler(func: OpOverload) -> Handler | None:
     """How a function is computed on changed copies; None where it is not known."""
+    if any(argument.is_out for argument in func._schema.arguments):
+        return None
     return _HANDLERS.get(func.overloadpacket)
 
 
@@ -128,7 +130,13 @@ def _average_pool(known: Known, func: OpOverload, args: Args, kwargs: Kwargs) ->
 
 def _mean(known: Known, func: OpOverload, args: Args, kwargs: Kwargs) -> Any:  # noqa: ANN401
     """Over all places: the clean mean, and what the rectangle adds to it."""
-    x, dims, keep = args[0], args[1], args[2] if len(args) > 2 else kwargs.get("keepdim", False)
+    x, dims, keep = (
+        args[0],
+        args[1] if len(args) > 1 else None,
+        args[2] if len(args) > 2 else kwargs.get("keepdim", False),
+    )
+    if not dims or not isinstance(x, Changed):
+        return NotImplemented
     if known.chosen is None or x.frame is None or sorted(d % 4 for d in dims) != [2, 3] or kwargs.get("dtype"):
         return NotImplemented
     places = x.activation.size[0] * x.activation.size[1]
@@ -160,6 +168,8 @@ def _applied(known: Known, key: Hashable, changed: Sequence[Changed], run: Calla
             spans = spans.union(other.activation.spans)
         return Activation(_last(run(_clean)), spans)
 
+    if known.new(key):
+        return NotImplemented
     activation = known.activation(key, make)
     if known.chosen is None:
         return Changed(known, activation, activation.clean, None)
@@ -200,6 +210,8 @@ def _slid(
         known.work = known.work + share * each * size[0] * size[1]
         return activation
 
+    if known.new(key):
+        return NotImplemented
     activation = known.activation(key, make)
     if known.chosen is None:
         return Changed(known, activation, activation.clean, None)

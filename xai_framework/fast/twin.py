@@ -47,7 +47,8 @@ def twin_of(adapter: ModelAdapter, example: Tensor) -> Twin | None:
     try:
         plain = adapter.forward(example.clone())
         private = copy.deepcopy(model).requires_grad_(False)
-        changed = _fold(private, _pairs(adapter.with_model(private), example))
+        pairs, changed = _pairs(adapter.with_model(private), example)
+        _fold(private, pairs)
     except Exception as error:  # networks refuse to be copied in many ways; as it is, it does run
         if out_of_memory(error):
             raise
@@ -97,25 +98,28 @@ class _Uses(TorchFunctionMode):
         return output
 
 
-def _pairs(adapter: ModelAdapter, example: Tensor) -> list[tuple[str, str]]:
-    """Convolutions and the batch norms that alone read what they give, each of them run once."""
-    gives: dict[int, str] = {}
+def _pairs(adapter: ModelAdapter, example: Tensor) -> tuple[list[tuple[str, str]], frozenset[str]]:
+    """Convolutions and the batch norms that alone read what they give, each of them run once; and all modules that give
+    what such a convolution gives, as a block does that ends with one.
+    """
+    gives: dict[int, list[str]] = {}
     reads: list[tuple[str, int]] = []
     runs: Counter[str] = Counter()
     kept: list[Any] = []
+    modules = dict(adapter.model.named_modules())
+    foldable = {name for name, module in modules.items() if _foldable(module)}
 
     def note(name: str, module: nn.Module, args: Any, output: Any) -> None:  # noqa: ANN401
         runs[name] += 1
         kept.append((args, output))
-        if _foldable(module):
-            gives[id(output)] = name
-        elif _fixed(module):
+        gives.setdefault(id(output), []).append(name)
+        if _fixed(module) and args:
             reads.append((name, id(args[0])))
 
     def hook(name: str) -> Any:  # noqa: ANN401
         return lambda module, args, output: note(name, module, args, output)
 
-    handles = [m.register_forward_hook(hook(n)) for n, m in adapter.model.named_modules() if not list(m.children())]
+    handles = [m.register_forward_hook(hook(n)) for n, m in modules.items()]
     try:
         with _Uses() as uses:
             adapter.forward(example.clone())
@@ -123,32 +127,34 @@ def _pairs(adapter: ModelAdapter, example: Tensor) -> list[tuple[str, str]]:
         for handle in handles:
             handle.remove()
     names = Counter(id(m) for _, m in adapter.model.named_modules(remove_duplicate=False))
-    modules = dict(adapter.model.named_modules())
-    return [
-        (gives[place], norm)
-        for norm, place in reads
-        if place in gives
-        and uses.times[place] == 1
-        and runs[norm] == runs[gives[place]] == 1
-        and names[id(modules[norm])] == names[id(modules[gives[place]])] == 1
-    ]
+    pairs, changed = [], set()
+    for norm, place in reads:
+        conv = next((name for name in gives.get(place, ()) if name in foldable), None)
+        once = conv is not None and runs[norm] == runs[conv] == 1 and uses.times[place] == 1
+        if conv is not None and once and names[id(modules[norm])] == names[id(modules[conv])] == 1:
+            pairs.append((conv, norm))
+            changed.update(gives[place])
+    return pairs, frozenset(changed)
 
 
 def _foldable(module: nn.Module) -> bool:
-    return type(module) is nn.Conv2d and not parametrize.is_parametrized(module) and not _hooked(module)
+    """Whether it computes what its class says: no parametrization, no method of its own."""
+    own = parametrize.is_parametrized(module) or "forward" in module.__dict__
+    return type(module) is nn.Conv2d and not own
 
 
 def _fixed(module: nn.Module) -> bool:
-    return type(module) is nn.BatchNorm2d and module.running_mean is not None and not _hooked(module)
+    return type(module) is nn.BatchNorm2d and module.running_mean is not None and "forward" not in module.__dict__
 
 
-def _hooked(module: nn.Module) -> bool:
-    """Whether somebody computes something beside it, as old-style weight norms do before each run."""
-    return bool(module._forward_pre_hooks)
+def hooked(model: nn.Module) -> bool:
+    """Whether somebody's hooks stand on it: they act on the network itself, and on no copy of it."""
+    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return any(getattr(module, kind) for module in model.modules() for kind in kinds)
 
 
-def _fold(model: nn.Module, pairs: list[tuple[str, str]]) -> frozenset[str]:
-    """Put each batch norm into its convolution; returns the names of these."""
+def _fold(model: nn.Module, pairs: list[tuple[str, str]]) -> None:
+    """Put each batch norm into its convolution."""
     modules = dict(model.named_modules())
     for conv_name, norm_name in pairs:
         conv, norm = modules[conv_name], modules[norm_name]
@@ -166,4 +172,3 @@ def _fold(model: nn.Module, pairs: list[tuple[str, str]]) -> frozenset[str]:
         conv.bias = nn.Parameter(bias.to(conv.weight.dtype), requires_grad=False)
         parent, _, leaf = norm_name.rpartition(".")
         setattr(modules[parent] if parent else model, leaf, nn.Identity())
-    return frozenset(conv for conv, _ in pairs)

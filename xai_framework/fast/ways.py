@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from xai_framework.core.adapter import ModelAdapter
-from xai_framework.fast.twin import Twin, twin_of
+from xai_framework.fast.twin import Twin, hooked, twin_of
 from xai_framework.fast.windows import Windows
 
 
@@ -20,29 +20,40 @@ class Ways:
 
     def __init__(self, adapter: ModelAdapter) -> None:
         self._adapter = adapter
+        self._shape: tuple[int, ...] | None = None
         self._twin: Twin | None = None
         self._windows: Windows | None = None
-        self._tried = False
 
     def adapter(self, inputs: Tensor, layers: Iterable[str] = ()) -> ModelAdapter:
         """Around the network or a copy of it that gives the same outputs, and the same at ``layers``."""
-        if not self._tried:
-            self._tried = True
-            self._twin = twin_of(self._adapter, _example(inputs))
+        if hooked(self._adapter.model):
+            return self._adapter
+        self._know(inputs)
         if self._twin is None or not self._twin.changed.isdisjoint(layers):
             return self._adapter
         return self._twin.adapter
 
     def forget(self) -> None:
         """Somebody wrote into the network, and maybe into its copy: it is copied anew when it is needed."""
-        self._twin, self._windows, self._tried = None, None, False
+        self._shape = self._twin = self._windows = None
 
-    def windows(self, inputs: Tensor) -> Windows:
-        """Passes over what an edit changes."""
+    def windows(self, inputs: Tensor) -> Windows | None:
+        """Passes over what an edit changes; None where they are not open."""
+        if hooked(self._adapter.model):
+            return None
+        self._know(inputs)
         if self._windows is None:
-            adapter = self.adapter(inputs)
-            self._windows = Windows(adapter, self._twin is not None and self._twin.channels_last)
-        return self._windows
+            last = self._twin is not None and self._twin.channels_last
+            self._windows = Windows(self._adapter if self._twin is None else self._twin.adapter, last)
+            self._windows.try_out(_example(inputs))
+        return self._windows if self._windows.usable else None
+
+    def _know(self, inputs: Tensor) -> None:
+        """What is found out holds for one size of inputs: a network may go other ways for others."""
+        shape = tuple(inputs.shape[1:])
+        if shape != self._shape:
+            self.forget()
+            self._twin, self._shape = twin_of(self._adapter, _example(inputs)), shape
 
 
 def _example(inputs: Tensor) -> Tensor:

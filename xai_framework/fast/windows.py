@@ -32,32 +32,43 @@ _TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
 
 @dataclass(eq=False)
 class Windows:
-    """Passes over changed rectangles, for one adapter. ``usable`` is None until they have been tried;
-    ``channels_last``: whether the network is known to run in that order of memory.
+    """Passes over changed rectangles, for one adapter. ``channels_last``: whether the network is known to run in that
+    order of memory. ``usable``: what :meth:`try_out` found.
     """
 
     adapter: ModelAdapter
     channels_last: bool = False
-    usable: bool | None = None
+    usable: bool = False
+
+    def try_out(self, example: Tensor) -> None:
+        """Find out on a picture (1,C,H,W) whether windows give what whole copies give. It must not be one of those to
+        explain: the way that is gone must not depend on which came first.
+        """
+        height, width = example.shape[2:]
+        y, x = max(1, height // 4), max(1, width // 4)
+        places = ((0, 0, y, x), (y, x, 2 * y, 2 * x), (height - y, width - x, height, width))
+        edits = Boxes(places, torch.zeros_like(example))
+        copies = edits.make(example, torch.tensor([0]), range(len(edits)))
+        plain = torch.cat([self.adapter.forward(copy) for copy in copies.split(1)])
+        most = _TOLERANCE.get(next(self.adapter.model.parameters(), plain).dtype, 0.05) * plain.abs().max()
+        self.usable = True
+        found = list(self.outputs(example, 0, edits))
+        self.usable = len(found) == 1 and found[0][1].shape == plain.shape
+        self.usable = self.usable and bool(((found[0][1] - plain[found[0][0]]).abs() <= most).all())
 
     def outputs(
-        self,
-        inputs: Tensor,
-        row: int,
-        edits: Local,
-        most: int = MOST_COPIES,
+        self, inputs: Tensor, row: int, edits: Local, most: int = MOST_COPIES
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """For one row of ``inputs`` (B,C,H,W), pass by pass: which copies (b,), and their outputs (b,K).
 
-        Nothing where this way is not open: the network computes values from places that it cannot follow, or gives
-        other outputs than it does for whole copies. ``most`` copies stand in a pass. Raises PluginError where the
-        edits say of themselves what cannot be.
+        Nothing where this way is not open: the network cannot be followed, or the edits do not say where they are.
+        ``most`` copies stand in a pass. Raises PluginError where edits say of themselves what is not so.
         """
-        bounds = None if self.usable is False else edits.bounds(row)
+        bounds = edits.bounds(row) if self.usable and len(edits) else None
         if bounds is None:
             return
         _check(bounds, edits, inputs)
-        picture = inputs[row : row + 1].detach().contiguous(memory_format=torch.channels_last)
+        picture = inputs[row : row + 1].detach().clone(memory_format=torch.channels_last)
         whole, known = Activation(picture, Spans.of(bounds)), Known(channels_last=self.channels_last)
         try:
             self.adapter.forward(Changed(known, whole, picture, None))
@@ -65,18 +76,19 @@ class Windows:
             size = _copies(most, known.widest)
             known.chosen = order[:size]
             outputs = self._pass(known, whole, edits, row)
-            if self.usable is None:
-                self.usable = self._agrees(picture, row, edits, known.chosen, outputs)
+        except PluginError:
+            raise
         except Exception as error:  # a network may do anything with a tensor: the plain way says what is wrong
-            if self.usable or out_of_memory(error):
+            if out_of_memory(error):
                 raise
-            self.usable = False
-        if not self.usable:
             return
-        yield torch.from_numpy(known.chosen), outputs
-        for first in range(size, len(order), size):
-            known.chosen = order[first : first + size]
-            yield torch.from_numpy(known.chosen), self._pass(known, whole, edits, row)
+        try:
+            yield torch.from_numpy(known.chosen), outputs
+            for first in range(size, len(order), size):
+                known.chosen = order[first : first + size]
+                yield torch.from_numpy(known.chosen), self._pass(known, whole, edits, row)
+        finally:
+            known.forget()  # a module may keep what it was given until the next pass
 
     def _pass(self, known: Known, whole: Activation, edits: Local, row: int) -> Tensor:
         """(b,K): of the chosen copies."""
@@ -88,16 +100,6 @@ class Windows:
             patch = _cut(whole, known.chosen, frame, edits, row)
         outputs = self.adapter.forward(Changed(known, whole, patch, frame))
         return outputs.copies() if isinstance(outputs, Changed) else outputs
-
-    def _agrees(self, picture: Tensor, row: int, edits: Local, chosen: Ints, outputs: Tensor) -> bool:
-        """Whether the first and the last of these copies have the outputs that they have whole."""
-        which = sorted({0, len(chosen) - 1})
-        copies = [edits.make(picture, torch.tensor([row]), range(k, k + 1)) for k in chosen[which].tolist()]
-        plain = self.adapter.forward(torch.cat(copies))
-        if outputs.shape != (len(chosen), *plain.shape[1:]):
-            return False
-        most = _TOLERANCE.get(next(self.adapter.model.parameters(), plain).dtype, 0.05) * plain.abs().max()
-        return bool(((outputs[which] - plain).abs() <= most).all())
 
 
 def _check(bounds: Sequence[Bounds], edits: Local, inputs: Tensor) -> None:
@@ -124,7 +126,7 @@ def _copies(most: int, widest: int) -> int:
 def _filled(whole: Activation, chosen: Ints, frame: Frame, edits: Boxes, row: int) -> Tensor:
     """(b,C,h,w): what a frame shows of copies that are filled, without making them."""
     inside = _inside(whole.spans[chosen], frame.start, frame.size).to(whole.clean.device)
-    fill = edits.fill.expand(-1, *whole.clean.shape[1:])
+    fill = edits.fill.to(whole.clean).expand(-1, *whole.clean.shape[1:])
     fills = Activation(fill[row if len(fill) > 1 else 0][None], whole.spans).cut(frame)
     return torch.where(inside[..., None], fills, whole.cut(frame)).permute(0, 3, 1, 2)
 
@@ -135,8 +137,23 @@ def _cut(whole: Activation, chosen: Ints, frame: Frame, edits: Local, row: int) 
     patch = whole.clean.new_empty((len(chosen), height, width, whole.clean.shape[1])).permute(0, 3, 1, 2)
     for i, (k, (top, left)) in enumerate(zip(chosen.tolist(), frame.start.tolist(), strict=True)):
         copy = edits.make(whole.clean, torch.tensor([row]), range(k, k + 1))[0]
+        if i in (0, len(chosen) - 1):
+            _check_outside(copy, whole, k, edits)
         patch[i] = copy[:, top : top + height, left : left + width]
     return patch
+
+
+def _check_outside(copy: Tensor, whole: Activation, number: int, edits: Local) -> None:
+    """What a copy changes outside of its bounds would not be seen."""
+    differs = (copy != whole.clean[0]).any(0)
+    (top, left), (bottom, right) = whole.spans.low[number].tolist(), whole.spans.high[number].tolist()
+    differs[top:bottom, left:right] = False
+    if differs.any():
+        raise PluginError(
+            f"copy {number} differs from the picture outside of its bounds {(top, left, bottom, right)}",
+            where=type(edits).__name__,
+            fix="let bounds(row) hold all that make() changes, or give None",
+        )
 
 
 def _inside(spans: Spans, start: Ints, size: tuple[int, int]) -> Tensor:
