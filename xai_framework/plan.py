@@ -75,12 +75,17 @@ class Group:
     manifest: Manifest
     job: Job
     cells: list[Cell] = field(default_factory=list)
+    read: list[int] = field(default_factory=list)
+    """How far the journal of each cell had been written when :meth:`units` looked: what is added later, even while
+    this run still loads its network, was computed by others.
+    """
 
     def units(self, size: int) -> list[Unit]:
         """The missing work. Blocks of ``size`` rows, counted from the manifest's start, are one unit each where they
         miss the same cells: every run that resumes cuts alike, and so gives the same bytes. Rows that are missing
         here and there, as images that were inserted, are put together, ``size`` at a time.
         """
+        self.read = [cell.store.written for cell in self.cells]
         keys = self.manifest.keys()
         blocks = self._blocks(keys, size)
         retry = self.job.settings.retry_failed

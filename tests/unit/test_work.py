@@ -255,3 +255,13 @@ def test_a_disk_that_will_be_full_is_said_once(monkeypatch: pytest.MonkeyPatch) 
     # ten more map sizes to come after two: the other four, and six again when they are merged
     assert [e for e in events if e["event"] == "disk"] == [{"event": "disk", "needed": 1_000_000, "free": 999_999}]
     assert work.outcome.maps == 6
+
+
+def test_what_another_run_stored_while_this_one_was_loading_is_not_done_again() -> None:
+    study, units = studied("method=[gradient]", "dataset.images=4", "unit=2")
+    (group,) = study.groups
+    first = units[0][0]
+    # between planning and the first piece, when Python may import PyTorch for seconds
+    group.cells[0].store.write(failed_block(group.manifest.keys(first.rows), "stands for a map"), {}, {})
+    pieces, _ = queue(study, units)
+    assert [p.rows for p in taken(pieces)] == [units[0][1].rows]

@@ -121,7 +121,9 @@ class Pieces:
         self._elsewhere: list[Piece] = []
         self._out: dict[int, Piece] = {}
         self._tails = {
-            (g, c): Tail(cell.store.journal_path) for g, m in enumerate(groups) for c, cell in enumerate(m.cells)
+            (g, c): Tail(cell.store.journal_path, m.read[c] if len(m.read) == len(m.cells) else cell.store.written)
+            for g, m in enumerate(groups)
+            for c, cell in enumerate(m.cells)
         }
         self._given_up: Counter[tuple[int, int]] = Counter()
 

@@ -122,6 +122,14 @@ class CellStore:
         """
         return {key: entry.shard for key, (entry, _) in self._index().items()}
 
+    @property
+    def written(self) -> int:
+        """The size of the journal in bytes; 0 where there is none."""
+        try:
+            return self.journal_path.stat().st_size
+        except OSError:
+            return 0
+
     def stored(self, blocks: Mapping[str, slice], keys: Sequence[Key], *, failed: bool = True) -> bytearray:
         """One byte for each of ``keys``, 1 where the row is stored: what :meth:`rows` says, without reading more than
         the journal where shards hold whole ``blocks`` (checksum of a list of rows -> its place in ``keys``).

@@ -138,14 +138,10 @@ class Journal:
 
 
 class Tail:
-    """The lists of rows that are added to a cell's journal from now on, by this process or others."""
+    """The lists of rows that are added to a cell's journal behind ``read`` bytes, by this process or others."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        try:
-            self._read = path.stat().st_size
-        except OSError:
-            self._read = 0
+    def __init__(self, path: Path, read: int) -> None:
+        self._path, self._read = path, read
         self._rows: set[str] = set()
 
     def has(self, rows: str) -> bool:
