@@ -17,13 +17,11 @@ from torch import Tensor
 from torch._ops import OpOverload
 from torch.utils import _pytree as pytree
 
+from xai_framework.fast.groups import Share
 from xai_framework.fast.spans import Frame, Ints, Spans
 
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
-
-DENSE = 0.8
-"""From this share of a grid on the whole of it is computed: cutting out would cost more than it saves."""
 
 _SMALL = 1 << 14
 """Tensors of up to so many values are recognised by content, since a network may make them anew in each pass."""
@@ -67,14 +65,14 @@ class Known:
 
     With ``chosen`` None the clean pass runs and all spans are found; else the copies with these numbers are computed.
     ``channels_last``: the network can do with whole copies in that order; one that looks into memory cannot.
-    ``work`` (n,) counts the multiplications that each copy will cost, ``widest`` the most values of one.
+    ``shares`` are what the layers will compute of each copy, ``widest`` the most values of one.
     """
 
     memo: dict[Hashable, Any] = field(default_factory=dict)
     kept: list[Tensor] = field(default_factory=list)
     channels_last: bool = True
     chosen: Ints | None = None
-    work: Any = 0
+    shares: list[Share] = field(default_factory=list)
     widest: int = 0
 
     def activation(self, key: Hashable, make: Callable[[], Activation]) -> Activation:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch._ops import OpOverload
 
-from xai_framework.fast.changed import DENSE, Activation, Args, Changed, Known, Kwargs
+from xai_framework.fast.changed import Activation, Args, Changed, Known, Kwargs
+from xai_framework.fast.groups import DENSE, Share
 from xai_framework.fast.spans import Frame, Sliding
 
 aten = torch.ops.aten
@@ -205,9 +206,8 @@ def _slid(
         clean = _last(slide(x.activation.clean, sliding.padding))
         size = (clean.shape[2], clean.shape[3])
         activation = Activation(clean, x.activation.spans.through(sliding, size))
-        share = activation.spans.areas / (size[0] * size[1])
-        share[share >= DENSE] = 1.0
-        known.work = known.work + share * each * size[0] * size[1]
+        if each:
+            known.shares.append(Share(activation.spans.high - activation.spans.low, size, each))
         return activation
 
     if known.new(key):

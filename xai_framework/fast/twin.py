@@ -18,6 +18,7 @@ from torch.utils import _pytree as pytree
 
 from xai_framework.core.adapter import ModelAdapter
 from xai_framework.core.rule import Function
+from xai_framework.fast.kernels import shared, tune
 from xai_framework.memory import out_of_memory
 
 _FORMATS = (torch.float32, torch.bfloat16, torch.float16)
@@ -42,13 +43,14 @@ def twin_of(adapter: ModelAdapter, example: Tensor) -> Twin | None:
     The network itself is read, never changed. Modules keep their names, so layers can be asked for as usual.
     """
     model = adapter.model
-    if example.dtype not in _FORMATS or not any(isinstance(m, nn.Conv2d) for m in model.modules()):
+    if example.dtype not in _FORMATS or not any(isinstance(m, nn.Conv2d | nn.Linear) for m in model.modules()):
         return None
     try:
         plain = adapter.forward(example.clone())
-        private = copy.deepcopy(model).requires_grad_(False)
+        private = copy.deepcopy(model, dict(shared(model))).requires_grad_(False)
         pairs, changed = _pairs(adapter.with_model(private), example)
         _fold(private, pairs)
+        tuned = tune(private)
     except Exception as error:  # networks refuse to be copied in many ways; as it is, it does run
         if out_of_memory(error):
             raise
@@ -58,7 +60,7 @@ def twin_of(adapter: ModelAdapter, example: Tensor) -> Twin | None:
         return Twin(twin, changed, channels_last=True)
     # it looks into memory, as x.view(len(x), -1) does
     twin = adapter.with_model(private.to(memory_format=torch.contiguous_format))
-    return Twin(twin, changed, channels_last=False) if changed and _agrees(twin, example, plain) else None
+    return Twin(twin, changed, channels_last=False) if (changed or tuned) and _agrees(twin, example, plain) else None
 
 
 def _agrees(twin: ModelAdapter, example: Tensor, plain: Tensor) -> bool:
@@ -172,3 +174,4 @@ def _fold(model: nn.Module, pairs: list[tuple[str, str]]) -> None:
         conv.bias = nn.Parameter(bias.to(conv.weight.dtype), requires_grad=False)
         parent, _, leaf = norm_name.rpartition(".")
         setattr(modules[parent] if parent else model, leaf, nn.Identity())
+

@@ -17,6 +17,7 @@ from xai_framework.core.adapter import ModelAdapter
 from xai_framework.core.edits import Bounds, Boxes, Local
 from xai_framework.core.errors import PluginError
 from xai_framework.fast.changed import Activation, Changed, Known
+from xai_framework.fast.groups import groups
 from xai_framework.fast.spans import Frame, Ints, Spans
 from xai_framework.memory import out_of_memory
 
@@ -53,8 +54,10 @@ class Windows:
         most = _TOLERANCE.get(next(self.adapter.model.parameters(), plain).dtype, 0.05) * plain.abs().max()
         self.usable = True
         found = list(self.outputs(example, 0, edits))
-        self.usable = len(found) == 1 and found[0][1].shape == plain.shape
-        self.usable = self.usable and bool(((found[0][1] - plain[found[0][0]]).abs() <= most).all())
+        self.usable = bool(found) and all(
+            outputs.shape == (len(which), *plain.shape[1:]) and bool(((outputs - plain[which]).abs() <= most).all())
+            for which, outputs in found
+        )
 
     def outputs(
         self, inputs: Tensor, row: int, edits: Local, most: int = MOST_COPIES
@@ -72,9 +75,9 @@ class Windows:
         whole, known = Activation(picture, Spans.of(bounds)), Known(channels_last=self.channels_last)
         try:
             self.adapter.forward(Changed(known, whole, picture, None))
-            order = np.argsort(known.work, kind="stable") if np.ndim(known.work) else np.arange(len(edits))
-            size = _copies(most, known.widest)
-            known.chosen = order[:size]
+            size = min(most, max(1, _VALUES // max(1, known.widest)))
+            first, *others = groups(known.shares, len(edits), size, self._weights())
+            known.chosen = first
             outputs = self._pass(known, whole, edits, row)
         except PluginError:
             raise
@@ -83,12 +86,14 @@ class Windows:
                 raise
             return
         try:
-            yield torch.from_numpy(known.chosen), outputs
-            for first in range(size, len(order), size):
-                known.chosen = order[first : first + size]
+            yield torch.from_numpy(first), outputs
+            for known.chosen in others:
                 yield torch.from_numpy(known.chosen), self._pass(known, whole, edits, row)
         finally:
             known.forget()  # a module may keep what it was given until the next pass
+
+    def _weights(self) -> int:
+        return sum(p.numel() for p in self.adapter.model.parameters())
 
     def _pass(self, known: Known, whole: Activation, edits: Local, row: int) -> Tensor:
         """(b,K): of the chosen copies."""
@@ -115,12 +120,6 @@ def _check(bounds: Sequence[Bounds], edits: Local, inputs: Tensor) -> None:
                 where=type(edits).__name__,
                 fix="(top, left, bottom, right), exclusive, within the input",
             )
-
-
-def _copies(most: int, widest: int) -> int:
-    """How many in a pass: kernels are fastest at multiples of 16."""
-    fitting = min(most, max(1, _VALUES // max(1, widest)))
-    return fitting - fitting % 16 if fitting > 16 else fitting
 
 
 def _filled(whole: Activation, chosen: Ints, frame: Frame, edits: Boxes, row: int) -> Tensor:

@@ -1,0 +1,128 @@
+"""Layers of the private copy are computed by other kernels, to the same values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torchvision
+from probing import around, inputs, probe
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+
+from xai_framework.fast import kernels
+from xai_framework.fast.kernels import Packed, tune
+from xai_framework.fast.twin import twin_of
+from xai_framework.fast.ways import Ways
+
+
+def twin(model: nn.Module, size: int = 16) -> nn.Module:
+    with torch.no_grad():
+        made = twin_of(around(model), inputs(1, size))
+    assert made is not None
+    return made.adapter.model
+
+
+@pytest.mark.parametrize("shape", [(5,), (1,), (2, 7), (3, 2, 4), (0,)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_packed_layer_gives_outputs_and_gradients_of_the_layer(shape: tuple[int, ...], bias: bool) -> None:
+    torch.manual_seed(0)
+    layer = nn.Linear(37, 11, bias=bias).requires_grad_(False)
+    exact = nn.Linear(37, 11, bias=bias).double()
+    exact.load_state_dict(layer.state_dict())
+    x, back = torch.randn(*shape, 37), torch.randn(*shape, 11)
+    assert tune(layer)
+    assert isinstance(layer, Packed)
+    leaf, wide = x.clone().requires_grad_(), x.double().requires_grad_()
+    outputs, truth = layer(leaf), exact(wide)
+    torch.testing.assert_close(outputs.double(), truth, rtol=1e-5, atol=1e-5)
+    (found,) = torch.autograd.grad(outputs, leaf, back)
+    (wanted,) = torch.autograd.grad(truth, wide, back.double())
+    torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-5)
+    with torch.no_grad():
+        torch.testing.assert_close(layer(leaf), outputs.detach(), rtol=0, atol=0)
+
+
+def test_other_types_than_its_own_go_the_plain_way() -> None:
+    layer = nn.Linear(4, 2)
+    tune(layer)
+    with pytest.raises(RuntimeError, match="dtype"):
+        layer(torch.zeros(1, 4, dtype=torch.float64))  # as the layer itself says
+
+
+def test_a_copy_shares_weights_with_the_network_and_leaves_them_alone() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 256, 5))
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    private = twin(model)
+    packed, own = private[3], model[3]
+    assert isinstance(packed, Packed)
+    assert type(own) is nn.Linear
+    assert packed.weight.data_ptr() == own.weight.data_ptr()
+    assert own.weight.requires_grad
+    assert not packed.weight.requires_grad
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    conv = model[0]
+    assert isinstance(conv, nn.Conv2d)
+    assert conv.dilation == (1, 1)
+    assert conv.weight.data_ptr() != private[0].weight.data_ptr()
+
+
+def narrow(stride: int = 1, kernel: int = 1) -> Callable[[], nn.Module]:
+    return lambda: nn.Conv2d(3, 4, kernel, stride=stride)
+
+
+@pytest.mark.parametrize(
+    ("make", "chosen"),
+    [(narrow(), True), (narrow(stride=2), False), (narrow(kernel=3), False), (lambda: narrow()().double(), False)],
+)
+def test_only_convolutions_of_single_places_are_dilated(make: Callable[[], nn.Module], chosen: bool) -> None:
+    torch.manual_seed(0)
+    conv = make()
+    x = torch.randn(2, 3, 9, 9).to(next(conv.parameters()))
+    before = conv(x)
+    assert tune(conv) is chosen
+    torch.testing.assert_close(conv(x), before, rtol=1e-6, atol=1e-6)
+
+
+class Odd(nn.Linear):
+    """Not what its class says."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * 2
+
+
+def test_layers_that_are_not_what_they_seem_are_left_alone() -> None:
+    own = nn.Linear(3, 2)
+    own.forward = lambda x: x[..., :2]  # type: ignore[method-assign]
+    model = nn.ModuleList([Odd(3, 2), own, weight_norm(nn.Linear(3, 2)), nn.Linear(3, 2).double()])
+    assert not tune(model)
+    assert not any(isinstance(m, Packed) for m in model.modules())
+
+
+def test_without_the_functions_everything_is_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(weight: Tensor) -> Tensor:
+        raise AttributeError("no such operator")
+
+    monkeypatch.setattr(kernels, "_packed", absent)
+    kernels._works.cache_clear()
+    try:
+        private = twin(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 196, 5)))
+        assert type(private[2]) is nn.Linear
+    finally:
+        kernels._works.cache_clear()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["vit_b_32", "swin_t", "convnext_tiny", "alexnet"])
+def test_networks_of_linear_layers_give_the_same_gradients(name: str) -> None:
+    torch.manual_seed(0)
+    size = 224 if name.startswith("vit") else 64
+    model = getattr(torchvision.models, name)(weights=None, num_classes=5).eval()
+    nn.init.normal_(list(model.parameters())[-2], std=0.1)  # zero in some
+    adapter, x, rows = around(model), inputs(2, size), torch.tensor([1, 3])
+    ways = Ways(adapter)
+    assert any(isinstance(m, Packed) for m in ways.adapter(x).model.modules())
+    one, other = probe(adapter, ways=ways).gradient(x, rows), probe(adapter).gradient(x, rows)
+    assert float((one - other).norm() / other.norm()) < 1e-3
