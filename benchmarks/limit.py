@@ -1,7 +1,8 @@
 """What the machine can do with a network at all: ``python -m benchmarks limit``.
 
 The fastest bare passes found over memory formats, batch sizes and, in networks with batch-norm, normalisation folded
-into the convolutions. Nothing is explained, and parameters get no gradients.
+into the convolutions; linear layers and convolutions of single places by the kernels that we choose for ourselves.
+Nothing is explained, and parameters get no gradients.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from torch.fx.experimental.optimization import fuse
 
 from benchmarks.networks import architecture, inputs_of, network, pictures
 from benchmarks.timing import Clock, Spread
+from xai_framework.fast.kernels import tune
 
 KINDS = ("forward", "forward+backward")
-BATCHES = (1, 8, 32)
+BATCHES = (1, 8, 16, 32)
 _LONG = 2.0
 FORMATS = {"as built": torch.contiguous_format, "channels_last": torch.channels_last}
 
@@ -79,6 +81,7 @@ def _copy(name: str, size: int, precision: str, folded: bool, how: str) -> nn.Mo
         if not any(isinstance(m, nn.BatchNorm2d) for m in model.modules()):
             return None
         model = fuse(model).requires_grad_(False)
+    tune(model)
     return model.to(getattr(torch, precision)).to(memory_format=FORMATS[how])
 
 

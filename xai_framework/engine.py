@@ -101,7 +101,7 @@ class Engine:
         self.chunk = self.batch
 
     def _check(self, tasks: Sequence[Task]) -> int:
-        """Returns how many values the largest activation has."""
+        """Returns how many bytes the largest activation of a row has."""
         largest = Largest()
         blank = torch.zeros((1, *self.input_shape), dtype=self.dtype, device=self.device)
         for target in {id(t.target): t.target for t in tasks}.values():
@@ -128,7 +128,7 @@ class Engine:
         if layers:  # they must exist, run, and give a grid
             probe = SharedProbe(self.adapter, tasks[0].target)
             probe.layers(blank, torch.zeros(1, dtype=torch.int64, device=self.device), layers, grads=False)
-        return max(largest.values, blank.numel())
+        return max(largest.bytes, blank.numel() * blank.element_size())
 
     def run(self, rows: Sequence[int], tasks: Sequence[Task]) -> Ran:
         """Compute ``rows`` of all ``tasks`` and store one shard each.

@@ -30,7 +30,7 @@ class Options:
     @property
     def batches(self) -> tuple[int, ...]:
         """How many copies in one pass a peer, or a bare pass, is tried with."""
-        return (8,) if self.quick else (1, 8, 32)
+        return (8,) if self.quick else (1, 8, 16, 32)
 
 
 @dataclass(frozen=True)

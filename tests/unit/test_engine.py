@@ -313,8 +313,9 @@ def test_mistakes_that_concern_every_image_are_raised_before_any_is_read() -> No
 
 
 def test_batches_are_cut_the_same_way_whatever_the_unit() -> None:
-    assert rows_per_pass(64 * 224 * 224) == 4  # VGG16's first layer: 16.8 million values, 3.2 a row, make 5
-    assert rows_per_pass(256 * 56 * 56) == 16
+    assert rows_per_pass(4 * 64 * 224 * 224) == 2  # VGG16's first layer: 33.6 million bytes, 12.8 a row
+    assert rows_per_pass(4 * 256 * 56 * 56) == 8
+    assert rows_per_pass(2 * 256 * 56 * 56) == 16
     assert rows_per_pass(1000) == 32
     assert rows_per_pass(3 * 5000 * 5000) == 1
 

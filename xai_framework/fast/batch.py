@@ -12,18 +12,19 @@ from xai_framework.core.rule import Function
 
 MOST_ROWS = 32
 
-_VALUES = 1 << 24
-"""Of one activation in a pass: 64 MB of float32. Passes of more rows were slower on all networks measured, since
-neighbouring layers then meet in main memory instead of the processor's.
+_BYTES = 1 << 25
+"""Of one activation in a pass. Passes of more rows were slower on all networks measured: neighbouring layers then meet
+in main memory instead of the processor's, and what is larger than this the C library takes from the system anew, empty
+page by empty page, for every layer.
 """
 
 
 class Largest(TorchFunctionMode):
-    """Notes the most values of any tensor that is computed inside."""
+    """Notes the most bytes of any tensor that is computed inside."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.values = 0
+        self.bytes = 0
 
     def __torch_function__(
         self,
@@ -34,11 +35,11 @@ class Largest(TorchFunctionMode):
     ) -> Any:  # noqa: ANN401 - whatever the function gives
         output = func(*args, **(kwargs or {}))
         if isinstance(output, Tensor):
-            self.values = max(self.values, output.numel())
+            self.bytes = max(self.bytes, output.numel() * output.element_size())
         return output
 
 
 def rows_per_pass(largest: int) -> int:
-    """A power of two, at most 32, for a largest activation of so many values a row."""
-    fitting = max(1, _VALUES // max(1, largest))
+    """A power of two, at most 32, for a largest activation of so many bytes a row."""
+    fitting = max(1, _BYTES // max(1, largest))
     return int(min(MOST_ROWS, 1 << (fitting.bit_length() - 1)))

@@ -20,7 +20,7 @@ _WEIGHT = 30.0
 
 @dataclass(frozen=True, eq=False)
 class Share:
-    """What a layer computes of n copies: ``extents`` (n,2) of a grid of ``size``, at so many multiplications a place."""
+    """What a layer computes of n copies: ``extents`` (n,2) of ``size``, ``each`` place by so many multiplications."""
 
     extents: Ints
     size: tuple[int, int]

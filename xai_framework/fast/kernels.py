@@ -73,7 +73,7 @@ class _Through(torch.autograd.Function):
         return layer.ahead(input)
 
     @staticmethod
-    @once_differentiable  # type: ignore[misc,untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401
         layer: Packed = ctx.layer
         return layer.back(gradient), None

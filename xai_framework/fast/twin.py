@@ -174,4 +174,3 @@ def _fold(model: nn.Module, pairs: list[tuple[str, str]]) -> None:
         conv.bias = nn.Parameter(bias.to(conv.weight.dtype), requires_grad=False)
         parent, _, leaf = norm_name.rpartition(".")
         setattr(modules[parent] if parent else model, leaf, nn.Identity())
-

@@ -87,8 +87,9 @@ class Windows:
             return
         try:
             yield torch.from_numpy(first), outputs
-            for known.chosen in others:
-                yield torch.from_numpy(known.chosen), self._pass(known, whole, edits, row)
+            for chosen in others:
+                known.chosen = chosen
+                yield torch.from_numpy(chosen), self._pass(known, whole, edits, row)
         finally:
             known.forget()  # a module may keep what it was given until the next pass
 
