@@ -11,8 +11,10 @@ from probing import around, inputs, probe
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from xai_framework.fast import kernels
-from xai_framework.fast.kernels import Packed, tune
+from xai_framework.fast import packed
+from xai_framework.fast.kernels import tune
+from xai_framework.fast.packed import Packed
+from xai_framework.fast.stem import Stem
 from xai_framework.fast.twin import twin_of
 from xai_framework.fast.ways import Ways
 
@@ -56,12 +58,12 @@ def test_a_copy_shares_weights_with_the_network_and_leaves_them_alone() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 256, 5))
     before = {k: v.clone() for k, v in model.state_dict().items()}
     private = twin(model)
-    packed, own = private[3], model[3]
-    assert isinstance(packed, Packed)
+    copied, own = private[3], model[3]
+    assert isinstance(copied, Packed)
     assert type(own) is nn.Linear
-    assert packed.weight.data_ptr() == own.weight.data_ptr()
+    assert copied.weight.data_ptr() == own.weight.data_ptr()
     assert own.weight.requires_grad
-    assert not packed.weight.requires_grad
+    assert not copied.weight.requires_grad
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     conv = model[0]
     assert isinstance(conv, nn.Conv2d)
@@ -75,7 +77,7 @@ def narrow(stride: int = 1, kernel: int = 1) -> Callable[[], nn.Module]:
 
 @pytest.mark.parametrize(
     ("make", "chosen"),
-    [(narrow(), True), (narrow(stride=2), False), (narrow(kernel=3), False), (lambda: narrow()().double(), False)],
+    [(narrow(), True), (narrow(kernel=3), False), (lambda: narrow()().double(), False)],
 )
 def test_only_convolutions_of_single_places_are_dilated(make: Callable[[], nn.Module], chosen: bool) -> None:
     torch.manual_seed(0)
@@ -84,6 +86,46 @@ def test_only_convolutions_of_single_places_are_dilated(make: Callable[[], nn.Mo
     before = conv(x)
     assert tune(conv) is chosen
     torch.testing.assert_close(conv(x), before, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(24, 24), (23, 30), (31, 17)])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding"),
+    [(7, 2, 3), (3, 2, 0), (11, 4, 2), (4, 4, 0), (3, 2, 1), (2, 3, 0), (5, 3, 4), ((3, 5), (2, 3), (1, 0)), (3, 2, 3)],
+)
+def test_a_stem_gives_outputs_and_gradients_of_the_layer(
+    size: tuple[int, int], kernel: int, stride: int, padding: int
+) -> None:
+    torch.manual_seed(0)
+    layer = nn.Conv2d(3, 5, kernel, stride, padding)
+    exact = nn.Conv2d(3, 5, kernel, stride, padding).double()
+    exact.load_state_dict(layer.state_dict())
+    assert tune(layer)
+    assert isinstance(layer, Stem)
+    x = torch.randn(2, 3, *size)
+    leaf, wide = x.clone().requires_grad_(), x.double().requires_grad_()
+    outputs, truth = layer(leaf), exact(wide)
+    back = torch.randn(outputs.shape)
+    torch.testing.assert_close(outputs.double(), truth, rtol=1e-5, atol=1e-5)
+    (found,) = torch.autograd.grad(outputs, leaf, back)
+    (wanted,) = torch.autograd.grad(truth, wide, back.double())
+    torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2d(3, 6, 3, stride=2, groups=3),
+        nn.Conv2d(3, 6, 3, stride=2, dilation=2),
+        nn.Conv2d(3, 6, 3, stride=2, padding=1, padding_mode="reflect"),
+        nn.Conv2d(8, 6, 3, stride=2),
+        nn.Conv2d(3, 6, 3),
+        nn.Conv2d(3, 6, 3, padding="same"),
+        nn.Conv2d(3, 6, 3, stride=(2, 1)),
+    ],
+)
+def test_other_convolutions_are_no_stem(layer: nn.Module) -> None:
+    assert not tune(layer)
 
 
 class Odd(nn.Linear):
@@ -105,17 +147,17 @@ def test_without_the_functions_everything_is_as_before(monkeypatch: pytest.Monke
     def absent(weight: Tensor) -> Tensor:
         raise AttributeError("no such operator")
 
-    monkeypatch.setattr(kernels, "_packed", absent)
-    kernels._works.cache_clear()
+    monkeypatch.setattr(packed, "_packed", absent)
+    packed.packs.cache_clear()
     try:
         private = twin(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 196, 5)))
         assert type(private[2]) is nn.Linear
     finally:
-        kernels._works.cache_clear()
+        packed.packs.cache_clear()
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", ["vit_b_32", "swin_t", "convnext_tiny", "alexnet"])
+@pytest.mark.parametrize("name", ["vit_b_32", "swin_t", "convnext_tiny", "alexnet", "resnet18"])
 def test_networks_of_linear_layers_give_the_same_gradients(name: str) -> None:
     torch.manual_seed(0)
     size = 224 if name.startswith("vit") else 64

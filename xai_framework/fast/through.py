@@ -1,0 +1,39 @@
+"""Layers with a way back of their own, as part of a graph."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+class Layer(Protocol):
+    """Weights get no gradients."""
+
+    def ahead(self, input: Tensor) -> Tensor:
+        """Outputs."""
+
+    def back(self, gradient: Tensor, shape: torch.Size) -> Tensor:
+        """The gradient for an input of ``shape`` from the one for the outputs."""
+
+
+def through(layer: Layer, input: Tensor) -> Tensor:
+    """What the layer gives, in a graph where there is one."""
+    if not (torch.is_grad_enabled() and input.requires_grad):
+        return layer.ahead(input)
+    result: Tensor = _Through.apply(input, layer)
+    return result
+
+
+class _Through(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, input: Tensor, layer: Layer) -> Tensor:  # noqa: ANN401 - as PyTorch declares it
+        ctx.layer, ctx.shape = layer, input.shape
+        return layer.ahead(input)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401
+        return ctx.layer.back(gradient, ctx.shape), None
