@@ -81,8 +81,9 @@ def _copy(name: str, size: int, precision: str, folded: bool, how: str) -> nn.Mo
         if not any(isinstance(m, nn.BatchNorm2d) for m in model.modules()):
             return None
         model = fuse(model).requires_grad_(False)
+    model = model.to(getattr(torch, precision)).to(memory_format=FORMATS[how])
     tune(model)
-    return model.to(getattr(torch, precision)).to(memory_format=FORMATS[how])
+    return model
 
 
 @functools.cache

@@ -156,6 +156,110 @@ def test_without_the_functions_everything_is_as_before(monkeypatch: pytest.Monke
         packed.packs.cache_clear()
 
 
+class Energy(nn.Module):
+    """Differentiates inside of its pass."""
+
+    def __init__(self, first: nn.Module) -> None:
+        super().__init__()
+        self.first, self.head = first, nn.Linear(3 * 256, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.enable_grad():
+            leaf = x if x.requires_grad else x.clone().requires_grad_()
+            (slope,) = torch.autograd.grad(self.first(leaf).pow(2).sum(), leaf, create_graph=True)
+        out: Tensor = self.head((x + 10 * slope).flatten(1))
+        return out
+
+
+class RowByRow(nn.Sequential):
+    """Gives its convolution single pictures."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self[1](torch.stack([self[0](row) for row in x]).flatten(1))
+        return out
+
+
+class Cast(nn.Sequential):
+    """Chooses types for itself."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            y = self[0](x)
+        out: Tensor = self[1](y.float().flatten(1))
+        return out
+
+
+class Mapped(nn.Sequential):
+    """Another kind of batch."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = torch.vmap(lambda row: self[1](self[0](row).flatten()))(x)
+        return out
+
+
+def strided() -> nn.Conv2d:
+    return nn.Conv2d(3, 4, 4, stride=2, padding=1)
+
+
+STRANGE = {
+    "energy of a convolution": lambda: Energy(strided()),
+    "energy of a linear layer": lambda: Energy(nn.Sequential(nn.Flatten(), nn.Linear(768, 5))),
+    "row by row": lambda: RowByRow(strided(), nn.Linear(256, 4)),
+    "autocast": lambda: Cast(strided(), nn.Linear(256, 4)),
+    "vmap": lambda: Mapped(strided(), nn.Linear(256, 4)),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("which", STRANGE)
+def test_networks_that_do_strange_things_give_the_same_gradients(which: str) -> None:
+    torch.manual_seed(0)
+    adapter, x, rows = around(STRANGE[which]()), inputs(2), torch.tensor([1, 3])
+    one, other = (probe(adapter, **options).gradient(x, rows) for options in ({"ways": Ways(adapter)}, {}))
+    assert float(other.norm()) > 0
+    assert float((one - other).norm() / other.norm()) < (0.02 if which == "autocast" else 1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element")
+def test_a_layer_without_outputs_is_left_alone() -> None:
+    assert not tune(nn.ModuleList([nn.Linear(4, 0), nn.Linear(0, 4)]))
+
+
+def test_a_network_that_writes_into_itself_or_is_not_copied_whole_stays_as_it_is() -> None:
+    class Writes(nn.Sequential):
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.no_grad():
+                self[1].weight.mul_(1.00001)
+            return super().forward(x)
+
+    class Itself(nn.Linear):
+        def __deepcopy__(self, memo: object) -> Itself:
+            return self
+
+    for model in (
+        Writes(nn.Flatten(), nn.Linear(768, 4)),
+        nn.Sequential(nn.Flatten(), Itself(768, 4), nn.Linear(4, 2)),
+    ):
+        with torch.no_grad():
+            assert twin_of(around(model), inputs(1)) is None
+        assert type(model[1]) in (nn.Linear, Itself)
+        assert model[1].weight.requires_grad
+
+
+def test_the_functions_are_tried_whatever_the_defaults_are() -> None:
+    packed.packs.cache_clear()
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert packed.packs(torch.float32)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_without_onednn_no_kernel_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert not tune(nn.Sequential(nn.Conv2d(3, 4, 1), nn.Linear(4, 2), strided()))
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ["vit_b_32", "swin_t", "convnext_tiny", "alexnet", "resnet18"])
 def test_networks_of_linear_layers_give_the_same_gradients(name: str) -> None:

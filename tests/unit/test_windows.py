@@ -398,4 +398,4 @@ def test_spans_are_exact(size: int, kernel: int, stride: int, padding: int, dila
                     assert spans.low[0].tolist() == reached.amin(0).tolist()
                     assert spans.high[0].tolist() == (reached.amax(0) + 1).tolist()
             else:
-                assert spans.areas[0] <= max(1, (high - low) ** 2)
+                assert spans.extents[0].prod() <= max(1, (high - low) ** 2)

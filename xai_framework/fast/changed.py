@@ -65,7 +65,7 @@ class Known:
 
     With ``chosen`` None the clean pass runs and all spans are found; else the copies with these numbers are computed.
     ``channels_last``: the network can do with whole copies in that order; one that looks into memory cannot.
-    ``shares`` are what the layers will compute of each copy, ``widest`` the most values of one.
+    ``shares`` are what the layers will compute of each copy, ``widest`` the most values of one in a pass.
     """
 
     memo: dict[Hashable, Any] = field(default_factory=dict)
@@ -80,7 +80,7 @@ class Known:
         found: Activation | None = self.memo.get(key)
         if found is None:
             found = self.memo[key] = make()
-            self.widest = max(self.widest, int(found.spans.areas.max()) * found.clean.shape[1])
+            self.widest = max(self.widest, int(found.spans.extents.max(0).prod()) * found.clean.shape[1])
         return found
 
     def new(self, key: Hashable) -> bool:

@@ -207,7 +207,7 @@ def _slid(
         size = (clean.shape[2], clean.shape[3])
         activation = Activation(clean, x.activation.spans.through(sliding, size))
         if each:
-            known.shares.append(Share(activation.spans.high - activation.spans.low, size, each))
+            known.shares.append(Share(activation.spans.extents, size, each))
         return activation
 
     if known.new(key):

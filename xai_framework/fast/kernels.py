@@ -1,6 +1,8 @@
-"""The layers of a private copy put so that PyTorch computes them by its fastest kernels, on processors."""
+"""The layers of a private copy put so that PyTorch computes them by its fastest kernels, on processors with oneDNN."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import nn
@@ -10,9 +12,9 @@ from xai_framework.fast.packed import Packed, packs
 from xai_framework.fast.stem import Stem, is_stem
 
 
-def shared(model: nn.Module) -> dict[int, nn.Parameter]:
-    """Weights that a copy need not have for itself, since its layers keep them in an order of their own; by id, as
-    :func:`copy.deepcopy` takes what it shall not copy.
+def shared(model: nn.Module) -> dict[int, Any]:
+    """Weights that a copy need not have for itself, since its layers keep them in orders of their own, one ahead and,
+    once there are gradients, one back; by id, as :func:`copy.deepcopy` takes what it shall not copy.
     """
     weights = (m.weight for m in model.modules() if isinstance(m, nn.Linear) and _packable(m))
     return {id(weight): nn.Parameter(weight.detach(), requires_grad=False) for weight in weights}
@@ -21,6 +23,8 @@ def shared(model: nn.Module) -> dict[int, nn.Parameter]:
 def tune(model: nn.Module) -> bool:
     """Choose kernels for the layers of ``model``, which is nobody else's; whether there was anything to choose."""
     found = False
+    if not (torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled):
+        return found
     for module in model.modules():
         if _packable(module):
             module.__class__ = Packed
@@ -37,7 +41,9 @@ def tune(model: nn.Module) -> bool:
 
 
 def _packable(module: nn.Module) -> bool:
-    return _is(module, nn.Linear, torch.float32, torch.bfloat16) and packs()
+    if not (_is(module, nn.Linear, torch.float32, torch.bfloat16) and isinstance(module.weight, nn.Parameter)):
+        return False
+    return module.weight.numel() > 0 and packs(module.weight.dtype)
 
 
 def _is(module: nn.Module, kind: type[nn.Module], *types: torch.dtype) -> bool:

@@ -11,7 +11,7 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from xai_framework.fast.through import through
+from xai_framework.fast.through import expected, through
 
 
 class Packed(nn.Linear):
@@ -22,29 +22,32 @@ class Packed(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """As the layer does."""
-        if input.dtype != self.weight.dtype or input.device != self.weight.device:
-            return super().forward(input)
-        return through(self, input)
+        return through(self, input) if expected(input, self.weight) else super().forward(input)
 
     def ahead(self, input: Tensor) -> Tensor:
         """(...,out) of (...,in)."""
         if self._ahead is None:
             self._ahead = _packed(self.weight)
-        return _product(input, self._ahead, self.bias)
+        return _product(input, self._ahead, None if self.bias is None else self.bias.contiguous())
 
     def back(self, gradient: Tensor, shape: torch.Size) -> Tensor:
         """(...,in) of (...,out)."""
+        if torch.is_grad_enabled():  # somebody differentiates gradients
+            return gradient @ self.weight
         if self._back is None:
-            self._back = _packed(self.weight.t().contiguous())
+            self._back = _packed(self.weight.t())
         return _product(gradient, self._back, None)
 
 
 @cache
-def packs() -> bool:
-    """Whether this PyTorch has the functions, which it keeps for its own compiler, and they do what they say."""
-    weight, bias, rows = torch.arange(6.0).view(2, 3), torch.tensor([1.0, -2.0]), torch.tensor([[1.0, -1.0, 3.0]])
+def packs(dtype: torch.dtype) -> bool:
+    """Whether this PyTorch has the functions, which it keeps for its own compiler, and this processor."""
+    weight, bias, rows, truth = (
+        torch.tensor(values, dtype=dtype, device="cpu")
+        for values in ([[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]], [1.0, -2.0], [[1.0, -1.0, 3.0]], [[6.0, 12.0]])
+    )
     try:
-        return bool(torch.equal(_product(rows, _packed(weight), bias), torch.tensor([[6.0, 12.0]])))
+        return bool(torch.equal(_product(rows, _packed(weight), bias), truth))
     except (AttributeError, NotImplementedError, RuntimeError, TypeError):
         return False
 

@@ -50,10 +50,9 @@ class Spans:
         return Spans(self.low[which], self.high[which])
 
     @property
-    def areas(self) -> Ints:
-        """(n,): values a channel."""
-        found: Ints = np.prod(self.high - self.low, axis=1)
-        return found
+    def extents(self) -> Ints:
+        """(n,2): heights and widths."""
+        return self.high - self.low
 
     def union(self, other: Spans) -> Spans:
         """What is in either, and the rectangle around both."""
@@ -73,7 +72,7 @@ class Spans:
 
     def frame(self, size: tuple[int, int]) -> Frame:
         """The smallest frame of one size for all of them inside a grid of ``size``."""
-        extent = (self.high - self.low).max(axis=0)
+        extent = self.extents.max(axis=0)
         return Frame(np.minimum(self.low, np.array(size) - extent), (int(extent[0]), int(extent[1])))
 
 

@@ -6,17 +6,22 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 
 class Layer(Protocol):
-    """Weights get no gradients."""
+    """Weights get no gradients. What ``back`` computes can be differentiated in its turn."""
 
     def ahead(self, input: Tensor) -> Tensor:
         """Outputs."""
 
     def back(self, gradient: Tensor, shape: torch.Size) -> Tensor:
         """The gradient for an input of ``shape`` from the one for the outputs."""
+
+
+def expected(input: Tensor, weight: Tensor) -> bool:
+    """Whether ``input`` is what kernels are chosen for: of the weight's type, and not of one that autocast chooses."""
+    same = input.dtype == weight.dtype and input.device == weight.device
+    return same and not torch.is_autocast_enabled(weight.device.type)
 
 
 def through(layer: Layer, input: Tensor) -> Tensor:
@@ -34,6 +39,5 @@ class _Through(torch.autograd.Function):
         return layer.ahead(input)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401
         return ctx.layer.back(gradient, ctx.shape), None

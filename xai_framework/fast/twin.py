@@ -1,5 +1,5 @@
 """A private copy of a network that gives the same outputs faster: batch norms folded into the convolutions in front of
-them, and channels last in memory.
+them, channels last in memory, and by other kernels.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ _FORMATS = (torch.float32, torch.bfloat16, torch.float16)
 _TOLERANCE = {torch.float32: 1e-4}
 """Of the largest output, by which the copy may differ; looser where numbers have fewer digits."""
 
+_GRADIENTS = 0.1
+"""Of a gradient's norm, by which that of the copy may differ."""
+
 
 @dataclass(frozen=True, eq=False)
 class Twin:
@@ -37,30 +40,79 @@ class Twin:
     channels_last: bool
 
 
-def twin_of(adapter: ModelAdapter, example: Tensor) -> Twin | None:
+def twin_of(adapter: ModelAdapter, example: Tensor, *, tuned: bool = True) -> Twin | None:
     """The copy, checked on ``example`` (1,C,H,W); None where there is nothing to gain or the outputs differ.
 
     The network itself is read, never changed. Modules keep their names, so layers can be asked for as usual.
+    ``tuned``: with other kernels, if they give the same.
     """
     model = adapter.model
     if example.dtype not in _FORMATS or not any(isinstance(m, nn.Conv2d | nn.Linear) for m in model.modules()):
         return None
     try:
+        before = _versions(model)
         plain = adapter.forward(example.clone())
-        private = copy.deepcopy(model, dict(shared(model))).requires_grad_(False)
-        pairs, changed = _pairs(adapter.with_model(private), example)
-        _fold(private, pairs)
-        tuned = tune(private)
+        if _versions(model) != before:
+            return None  # it writes into itself; a copy would be another one after the first pass
+        found = _made(adapter, example, plain, tuned)
+        return _made(adapter, example, plain, tuned=False) if found is None and tuned else found
     except Exception as error:  # networks refuse to be copied in many ways; as it is, it does run
         if out_of_memory(error):
             raise
         return None
-    twin = adapter.with_model(private.to(memory_format=torch.channels_last))
-    if _agrees(twin, example, plain):
-        return Twin(twin, changed, channels_last=True)
-    # it looks into memory, as x.view(len(x), -1) does
+
+
+def same_gradients(adapter: ModelAdapter, twin: ModelAdapter, example: Tensor) -> bool:
+    """Whether the copy has a way back where the network has one, to the same gradients but for what rounding makes of
+    them, which is much where networks are deep: this is about code that cannot do with other layers than its own.
+    """
+    wanted = _gradient(adapter, example)
+    if wanted is None:
+        return True
+    found = _gradient(twin, example)
+    if found is None or found.shape != wanted.shape:
+        return False
+    exact = next(twin.model.parameters(), wanted).dtype == torch.float32
+    return not exact or bool((found - wanted).norm() <= _GRADIENTS * wanted.norm())
+
+
+def _gradient(adapter: ModelAdapter, example: Tensor) -> Tensor | None:
+    """Of some sum of the outputs; None where there is none."""
+    try:
+        with torch.enable_grad():
+            leaf = example.clone().requires_grad_()
+            outputs = adapter.forward(leaf.clone())
+            weights = torch.linspace(-1, 1, outputs.numel(), dtype=outputs.dtype, device=outputs.device)
+            return torch.autograd.grad(outputs.flatten() @ weights, leaf, allow_unused=True)[0]
+    except Exception as error:  # it will be said where it is asked for
+        if out_of_memory(error):
+            raise
+        return None
+
+
+def _made(adapter: ModelAdapter, example: Tensor, plain: Tensor, tuned: bool) -> Twin | None:
+    """A copy that gives ``plain``, in the order of memory that it runs in."""
+    model = adapter.model
+    private = copy.deepcopy(model, shared(model) if tuned else {})
+    if not {id(m) for m in model.modules()}.isdisjoint(id(m) for m in private.modules()):
+        return None  # parts of it do not let themselves be copied
+    private.requires_grad_(False)
+    pairs, changed = _pairs(adapter.with_model(private), example)
+    _fold(private, pairs)
+    gains = (tuned and tune(private)) or bool(changed)
+    if gains or any(isinstance(m, nn.Conv2d) for m in private.modules()):
+        twin = adapter.with_model(private.to(memory_format=torch.channels_last))
+        if _agrees(twin, example, plain):
+            return Twin(twin, changed, channels_last=True)
+    # it may look into memory, as x.view(len(x), -1) does
     twin = adapter.with_model(private.to(memory_format=torch.contiguous_format))
-    return Twin(twin, changed, channels_last=False) if (changed or tuned) and _agrees(twin, example, plain) else None
+    return Twin(twin, changed, channels_last=False) if gains and _agrees(twin, example, plain) else None
+
+
+def _versions(model: nn.Module) -> list[int]:
+    """How often each parameter and buffer was written into."""
+    tensors = (*model.parameters(), *model.buffers())
+    return [0 if tensor.is_inference() else tensor._version for tensor in tensors]
 
 
 def _agrees(twin: ModelAdapter, example: Tensor, plain: Tensor) -> bool:

@@ -65,7 +65,7 @@ class Windows:
         """For one row of ``inputs`` (B,C,H,W), pass by pass: which copies (b,), and their outputs (b,K).
 
         Nothing where this way is not open: the network cannot be followed, or the edits do not say where they are.
-        ``most`` copies stand in a pass. Raises PluginError where edits say of themselves what is not so.
+        At most ``most`` copies stand in a pass. Raises PluginError where edits say of themselves what is not so.
         """
         bounds = edits.bounds(row) if self.usable and len(edits) else None
         if bounds is None:
