@@ -218,7 +218,7 @@ class SharedProbe:
 
     def _forward(self, inputs: Tensor, want: Want, rule: Rule) -> Pass:
         layers = {name: self._layer(name) for name in want.layers}
-        adapter, layers = self._fastest(inputs, layers, rule, graph=want.backward)
+        adapter, layers = self._fastest(inputs, layers, rule)
         # a rule judges every function between score and input, whoever else asks: its graph always starts at the input
         graph: Graph = "none" if not want.backward else "below" if want.gradient or rule != PLAIN else "here"
         taps = Taps({layer.name: layer.module for layer in layers.values()}, graph)
@@ -238,14 +238,12 @@ class SharedProbe:
             raise ModelError(f"the model gives {len(outputs)} rows for {len(inputs)} inputs")
         return Pass(want, leaf, outputs, taps, rule, layers)
 
-    def _fastest(
-        self, inputs: Tensor, layers: dict[str, Layer], rule: Rule, graph: bool = False
-    ) -> tuple[ModelAdapter, dict[str, Layer]]:
+    def _fastest(self, inputs: Tensor, layers: dict[str, Layer], rule: Rule) -> tuple[ModelAdapter, dict[str, Layer]]:
         """The adapter that answers fastest, with its own layers. A rule must see the network as it is."""
         if self._ways is None or rule != PLAIN:
             return self.adapter, layers
         with at_rest(self.adapter.model), torch.no_grad():
-            adapter = self._ways.adapter(inputs, [layer.name for layer in layers.values()], graph)
+            adapter = self._ways.adapter(inputs, [layer.name for layer in layers.values()])
         if adapter is self.adapter or not layers:
             return adapter, layers
         modules = dict(adapter.model.named_modules())

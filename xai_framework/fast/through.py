@@ -19,9 +19,12 @@ class Layer(Protocol):
 
 
 def expected(input: Tensor, weight: Tensor) -> bool:
-    """Whether ``input`` is what kernels are chosen for: of the weight's type, and not of one that autocast chooses."""
+    """Whether ``input`` is what kernels are chosen for: of the weight's type, not of one that autocast chooses, and no
+    part of a transform such as ``torch.vmap``, in which a tensor does not tell whether it has a graph.
+    """
     same = input.dtype == weight.dtype and input.device == weight.device
-    return same and not torch.is_autocast_enabled(weight.device.type)
+    transformed = torch._C._are_functorch_transforms_active()
+    return same and not transformed and not torch.is_autocast_enabled(weight.device.type)
 
 
 def through(layer: Layer, input: Tensor) -> Tensor:

@@ -27,9 +27,6 @@ _FORMATS = (torch.float32, torch.bfloat16, torch.float16)
 _TOLERANCE = {torch.float32: 1e-4}
 """Of the largest output, by which the copy may differ; looser where numbers have fewer digits."""
 
-_GRADIENTS = 0.1
-"""Of a gradient's norm, by which that of the copy may differ."""
-
 
 @dataclass(frozen=True, eq=False)
 class Twin:
@@ -40,11 +37,10 @@ class Twin:
     channels_last: bool
 
 
-def twin_of(adapter: ModelAdapter, example: Tensor, *, tuned: bool = True) -> Twin | None:
+def twin_of(adapter: ModelAdapter, example: Tensor) -> Twin | None:
     """The copy, checked on ``example`` (1,C,H,W); None where there is nothing to gain or the outputs differ.
 
     The network itself is read, never changed. Modules keep their names, so layers can be asked for as usual.
-    ``tuned``: with other kernels, if they give the same.
     """
     model = adapter.model
     if example.dtype not in _FORMATS or not any(isinstance(m, nn.Conv2d | nn.Linear) for m in model.modules()):
@@ -54,37 +50,8 @@ def twin_of(adapter: ModelAdapter, example: Tensor, *, tuned: bool = True) -> Tw
         plain = adapter.forward(example.clone())
         if _versions(model) != before:
             return None  # it writes into itself; a copy would be another one after the first pass
-        found = _made(adapter, example, plain, tuned)
-        return _made(adapter, example, plain, tuned=False) if found is None and tuned else found
+        return _made(adapter, example, plain, tuned=True) or _made(adapter, example, plain, tuned=False)
     except Exception as error:  # networks refuse to be copied in many ways; as it is, it does run
-        if out_of_memory(error):
-            raise
-        return None
-
-
-def same_gradients(adapter: ModelAdapter, twin: ModelAdapter, example: Tensor) -> bool:
-    """Whether the copy has a way back where the network has one, to the same gradients but for what rounding makes of
-    them, which is much where networks are deep: this is about code that cannot do with other layers than its own.
-    """
-    wanted = _gradient(adapter, example)
-    if wanted is None:
-        return True
-    found = _gradient(twin, example)
-    if found is None or found.shape != wanted.shape:
-        return False
-    exact = next(twin.model.parameters(), wanted).dtype == torch.float32
-    return not exact or bool((found - wanted).norm() <= _GRADIENTS * wanted.norm())
-
-
-def _gradient(adapter: ModelAdapter, example: Tensor) -> Tensor | None:
-    """Of some sum of the outputs; None where there is none."""
-    try:
-        with torch.enable_grad():
-            leaf = example.clone().requires_grad_()
-            outputs = adapter.forward(leaf.clone())
-            weights = torch.linspace(-1, 1, outputs.numel(), dtype=outputs.dtype, device=outputs.device)
-            return torch.autograd.grad(outputs.flatten() @ weights, leaf, allow_unused=True)[0]
-    except Exception as error:  # it will be said where it is asked for
         if out_of_memory(error):
             raise
         return None

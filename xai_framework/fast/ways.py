@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from xai_framework.core.adapter import ModelAdapter
-from xai_framework.fast.twin import Twin, hooked, same_gradients, twin_of
+from xai_framework.fast.twin import Twin, hooked, twin_of
 from xai_framework.fast.windows import Windows
 
 
@@ -23,19 +23,12 @@ class Ways:
         self._shape: tuple[int, ...] | None = None
         self._twin: Twin | None = None
         self._windows: Windows | None = None
-        self._graphs = False
 
-    def adapter(self, inputs: Tensor, layers: Iterable[str] = (), graph: bool = False) -> ModelAdapter:
-        """Around the network or a copy of it that gives the same outputs, and the same at ``layers``; and, for a pass
-        with a ``graph``, gradients.
-        """
+    def adapter(self, inputs: Tensor, layers: Iterable[str] = ()) -> ModelAdapter:
+        """Around the network or a copy of it that gives the same outputs, and the same at ``layers``."""
         if hooked(self._adapter.model):
             return self._adapter
         self._know(inputs)
-        if graph and self._twin is not None and not self._graphs:
-            self._graphs = True
-            if not same_gradients(self._adapter, self._twin.adapter, _example(inputs)):
-                self._twin = twin_of(self._adapter, _example(inputs), tuned=False)
         if self._twin is None or not self._twin.changed.isdisjoint(layers):
             return self._adapter
         return self._twin.adapter
@@ -43,7 +36,6 @@ class Ways:
     def forget(self) -> None:
         """Somebody wrote into the network, and maybe into its copy: it is copied anew when it is needed."""
         self._shape = self._twin = self._windows = None
-        self._graphs = False
 
     def windows(self, inputs: Tensor) -> Windows | None:
         """Passes over what an edit changes; None where they are not open."""
