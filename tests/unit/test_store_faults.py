@@ -8,6 +8,7 @@ import os
 import platform
 import random
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -228,6 +229,39 @@ def test_an_interrupt_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.undo()
     assert cell.verify() == []
     assert not list(cell.path.glob("maps-*"))
+
+
+def test_a_signal_at_any_call_of_hdf5_leaves_no_half_of_a_file(tmp_path: Path) -> None:
+    """What a handler raises in a call from HDF5 is lost there, with what was to be written, or ends the process."""
+    cell = make_cell(tmp_path)
+    write(cell, [0, 1], grid=GRID)
+    write(cell, [2, 3], grid=GRID)
+    whole = cell.merge(keys(range(4)), "whole").read_bytes()
+    path = cell.merged_path("all")
+    calls = at = 0
+
+    def interrupting(frame: Any, event: str, _: object) -> None:
+        nonlocal calls
+        if event == "call" and frame.f_globals is vars(atomic) and "self" in frame.f_locals:
+            calls += 1
+            if calls == at:
+                signal.raise_signal(signal.SIGINT)
+
+    while calls >= at:
+        at, calls, before = at + 1, 0, sys.gettrace()
+        sys.settrace(interrupting)
+        try:
+            cell.merge(keys(range(4)), "all")
+        except KeyboardInterrupt:
+            assert not list(cell.path.glob(".tmp-*"))
+            assert not path.with_suffix(".json").exists()
+        else:
+            assert calls < at, "the signal was lost"
+        finally:
+            sys.settrace(before)
+        assert not path.exists() or path.read_bytes() == whole
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert at > 50
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:

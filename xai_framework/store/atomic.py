@@ -10,11 +10,12 @@ import platform
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from xai_framework.core.errors import StoreError
+from xai_framework.store.signals import held
 
 _TEMPORARY = re.compile(r"\.tmp-(\d+)-([0-9a-f]+)@(.*)")
 _HOST = re.sub(r"[^A-Za-z0-9.-]", "_", platform.node())[:200]
@@ -33,9 +34,12 @@ def write_atomic(path: Path, data: bytes | memoryview, *, durable: bool = True) 
 
 @contextlib.contextmanager
 def stream_atomic(path: Path, needed: int) -> Iterator[Stream]:
-    """Like :func:`write_atomic` for a file too large for memory; ``needed`` is its size, for the error message."""
-    with _replacing(path, needed, durable=True) as handle:
-        stream = Stream(handle)
+    """Like :func:`write_atomic` for a file too large for memory; ``needed`` is its size, for the error message.
+
+    Signals are handled where the stream's ``check`` is called, and at the end.
+    """
+    with held() as let_through, _replacing(path, needed, durable=True) as handle:
+        stream = Stream(handle, let_through)
         try:
             yield stream
         except Exception:
@@ -48,14 +52,16 @@ class Stream(io.RawIOBase):
     """A file that HDF5 writes through, which never tells HDF5 of an error: that crashes the whole process.
 
     The first error is kept, later writes are dropped, and :meth:`check` raises it.
+    ``let_through`` is called there too: whatever raises is welcome in it, as it is nowhere else.
     """
 
-    def __init__(self, handle: int) -> None:
-        self._handle = handle
+    def __init__(self, handle: int, let_through: Callable[[], object]) -> None:
+        self._handle, self._let_through = handle, let_through
         self._error: BaseException | None = None
 
     def check(self) -> None:
         """Raises the first error so far."""
+        self._let_through()
         if self._error is not None:
             raise self._error
 
