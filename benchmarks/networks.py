@@ -53,7 +53,7 @@ def inputs_of(arrays: list[Array], size: int) -> torch.Tensor:
 
 
 def network(name: str, size: int = 224) -> nn.Module:
-    """In eval mode, without parameter gradients, no ReLU in place (hooks of the peers would see overwritten values).
+    """As it is built, in eval mode, without parameter gradients.
 
     Random weights: batch-norm statistics are those of pictures, and plain networks keep their variance from layer to
     layer, so that scores depend on the picture as they do in a trained network. Raises AbsentError.
@@ -65,9 +65,6 @@ def network(name: str, size: int = 224) -> nn.Module:
             model.load_state_dict({k: v.float() for k, v in _real_weights().items()})
         elif not any(isinstance(m, nn.BatchNorm2d) for m in model.modules()):
             _keep_variance(model)
-    for module in model.modules():
-        if hasattr(module, "inplace"):
-            setattr(module, "inplace", False)  # noqa: B010 - modules declare no such attribute
     _calibrate(model, size)
     return model.eval().requires_grad_(False)
 

@@ -56,6 +56,8 @@ class Pass:
     bill: Bill | None = None
     spent: bool = False
     """Whether its graph is gone."""
+    complete: bool = True
+    """Whether all outputs were computed."""
 
 
 @dataclass(frozen=True, eq=False)

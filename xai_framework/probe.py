@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from xai_framework.capture import Graph, Listen, Substitute, Taps, at_rest, no_p
 from xai_framework.core.adapter import Layer, ModelAdapter
 from xai_framework.core.edits import Edits, Local
 from xai_framework.core.errors import LayerError, ModelError, NotApplicable, TargetError
-from xai_framework.core.explainer import Ask
+from xai_framework.core.explainer import CLEAN, Ask
 from xai_framework.core.gaussian import blur
 from xai_framework.core.images import open_image
 from xai_framework.core.probe import Baseline, Reduce, Rng
@@ -170,12 +170,14 @@ class SharedProbe:
         if handout is None:
             step = max(rule.rows, self.chunk // rule.rows * rule.rows)
             chunks = zip(inputs.split(step), targets.split(step), strict=True)
-            return joined([self._backward(self._forward(x, want, rule), t, want, keep=False) for x, t in chunks])
+            return joined([self._backward(self._forward(x, want, rule, t), t, want, keep=False) for x, t in chunks])
         key = (rule, id(targets), id(self.adapter.model), id(self.target))
         known: tuple[Want, Answer, object, tuple[Bill, ...]] | None = handout.answers.get(key)
         if known is None or not known[0].covers(want):
             united = self._united(handout, rule, want)
-            passes = self._passes(handout, united, rule)
+            # of a draw nobody asks for more than gradients of these targets
+            alone = targets if united.backward and not self._others and handout.name != CLEAN else None
+            passes = self._passes(handout, united, rule, alone)
             rows = targets.split([len(p.leaf) for p in passes])
             with self.counts.shared() as bill:
                 found = [self._backward(p, t, united, keep=self._others) for p, t in zip(passes, rows, strict=True)]
@@ -195,15 +197,21 @@ class SharedProbe:
                 want |= Want(ask.verb == "gradient", ask.layers, ask.grads)
         return want
 
-    def _passes(self, handout: Handout, want: Want, rule: Rule) -> list[Pass]:
-        """The forward passes of a handout, run once with all that anybody announced to want."""
+    def _passes(self, handout: Handout, want: Want, rule: Rule, targets: Tensor | None = None) -> list[Pass]:
+        """The forward passes of a handout, run once with all that anybody announced to want. With ``targets`` they may
+        serve these alone.
+        """
         key = ("forward", rule, id(self.adapter.model))
         known: list[Pass] | None = handout.answers.get(key)
-        if known is None or not known[0].want.covers(want) or (want.backward and any(p.spent for p in known)):
+        # those that served targets alone are spent: nobody else comes back to them
+        fits = known is not None and known[0].want.covers(want) and known[0].complete
+        if known is None or not fits or (want.backward and any(p.spent for p in known)):
             want = self._united(handout, rule, want)
             step = max(rule.rows, self.chunk // rule.rows * rule.rows)
             with self.counts.shared() as bill:
-                known = [self._forward(x, want, rule) for x in handout.tensor.split(step)]
+                parts = handout.tensor.split(step)
+                rows = [None] * len(parts) if targets is None else targets.split(step)
+                known = [self._forward(x, want, rule, t) for x, t in zip(parts, rows, strict=True)]
             for one in known:
                 one.bill = bill
             handout.answers[key] = known
@@ -216,7 +224,8 @@ class SharedProbe:
             self._layers[name] = self.adapter.layer(name)
         return self._layers[name]
 
-    def _forward(self, inputs: Tensor, want: Want, rule: Rule) -> Pass:
+    def _forward(self, inputs: Tensor, want: Want, rule: Rule, targets: Tensor | None = None) -> Pass:
+        """One pass. With ``targets`` only what their score reads need be computed."""
         layers = {name: self._layer(name) for name in want.layers}
         adapter, layers = self._fastest(inputs, layers, rule)
         # a rule judges every function between score and input, whoever else asks: its graph always starts at the input
@@ -229,14 +238,26 @@ class SharedProbe:
             stack.enter_context(torch.set_grad_enabled(graph == "below"))
             leaf = inputs.detach().clone().requires_grad_(graph == "below")
             substitute = Substitute(rule) if rule != PLAIN else None
+            whole = stack.enter_context(self._only(adapter, targets, [layer.name for layer in layers.values()]))
             with taps.listening(), substitute or ExitStack():
                 # a clone enters the model: it may work in place on its input
                 outputs = adapter.forward(leaf.clone())
+            if whole is not None:
+                outputs = whole(outputs)
             if substitute is not None:
                 substitute.check_used()
         if len(outputs) != len(inputs):
             raise ModelError(f"the model gives {len(outputs)} rows for {len(inputs)} inputs")
-        return Pass(want, leaf, outputs, taps, rule, layers)
+        return Pass(want, leaf, outputs, taps, rule, layers, complete=whole is None)
+
+    def _only(
+        self, adapter: ModelAdapter, targets: Tensor | None, layers: Sequence[str] = ()
+    ) -> AbstractContextManager[Callable[[Tensor], Tensor] | None]:
+        """Passes of ``adapter`` compute what the score of ``targets`` reads, where nobody wants more."""
+        read = None if targets is None or self._ways is None else self.target.needed(targets)
+        if self._ways is None or read is None:
+            return nullcontext()
+        return self._ways.only(adapter, read.flatten().unique(), layers)
 
     def _fastest(self, inputs: Tensor, layers: dict[str, Layer], rule: Rule) -> tuple[ModelAdapter, dict[str, Layer]]:
         """The adapter that answers fastest, with its own layers. A rule must see the network as it is."""
@@ -301,8 +322,9 @@ class SharedProbe:
         left = [i for i in range(len(inputs)) if not self._by_windows(inputs, targets[i], i, edits, scores[i])]
         for parts in _packed(left, len(edits), self.chunk):
             made = [edits.make(inputs[i : i + 1], torch.tensor([i]), k) for i, k in parts]
-            outputs = self._forward(torch.cat(made) if len(made) > 1 else made[0], Want(), PLAIN).outputs
-            found = self.target.score(outputs, torch.cat([_repeated(targets[i], len(k)) for i, k in parts]))
+            rows = torch.cat([_repeated(targets[i], len(k)) for i, k in parts])
+            outputs = self._forward(torch.cat(made) if len(made) > 1 else made[0], Want(), PLAIN, rows).outputs
+            found = self.target.score(outputs, rows)
             for (i, k), values in zip(parts, found.split([len(k) for _, k in parts]), strict=True):
                 scores[i, k.start : k.stop] = values
         return scores
@@ -316,10 +338,12 @@ class SharedProbe:
             windows = self._ways.windows(inputs)
             if windows is None:
                 return False
-            for which, outputs in windows.outputs(inputs, number, edits, self._most):
-                self.counts.add(forward=len(which))
-                scores[which.to(scores.device)] = self.target.score(outputs, _repeated(target, len(which)))
-                done = True
+            with self._only(windows.adapter, target[None]) as whole:
+                for which, found in windows.outputs(inputs, number, edits, self._most):
+                    self.counts.add(forward=len(which))
+                    outputs = found if whole is None else whole(found)
+                    scores[which.to(scores.device)] = self.target.score(outputs, _repeated(target, len(which)))
+                    done = True
         return done
 
     def _layer_scores(self, inputs: Tensor, targets: Tensor, number: int, edits: Edits) -> Tensor:
@@ -332,8 +356,15 @@ class SharedProbe:
             k = range(first, min(len(edits), first + self.chunk))
             make = partial(_edited, layer, edits, torch.tensor([number]), k, inputs.dtype)
             self.counts.add(forward=1)
-            with at_rest(adapter.model), torch.no_grad(), replaced(layer.name, layer.module, make):
+            with (
+                at_rest(adapter.model),
+                torch.no_grad(),
+                self._only(adapter, target[None], [layer.name]) as whole,
+                replaced(layer.name, layer.module, make),
+            ):
                 outputs = adapter.forward(row[None].clone())
+            if whole is not None:
+                outputs = whole(outputs)
             if len(outputs) != len(k):
                 raise LayerError(f"the part behind layer {layer.name!r} does not carry {len(k)} copies through")
             scores[k.start : k.stop] = self.target.score(outputs, _repeated(target, len(k)))

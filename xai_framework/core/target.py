@@ -52,6 +52,23 @@ class Target(Plugin, ABC):
     def score(self, outputs: Tensor, rows: Tensor) -> Tensor:
         """(B,K) outputs and their rows -> (B,) differentiable scores, larger meaning more of the target."""
 
+    def reads(self, rows: Tensor) -> Tensor | None:
+        """Rows (B,...) -> classes (B,m): the outputs of each image that its score depends on. None: maybe on all.
+
+        Others need not be computed; where they were not, ``score`` is given NaN. It stands in the class that has the
+        ``score``: of one that a class below changes, it is not asked.
+        """
+        return None
+
+    def needed(self, rows: Tensor) -> Tensor | None:
+        """What :meth:`reads` says, where it speaks of this very score."""
+        for cls in type(self).__mro__:
+            if "reads" in vars(cls):
+                return self.reads(rows)
+            if "score" in vars(cls) or "values" in vars(cls):
+                break
+        return None
+
 
 @dataclass(frozen=True)
 class ScoredTarget(Target):
@@ -89,6 +106,11 @@ class ScoredTarget(Target):
             outputs = -outputs.log_softmax(1)
         return outputs if self.divide_by == 1 else outputs / self.divide_by
 
+    @property
+    def reads_chosen(self) -> bool:
+        """Whether the score of a class depends on its output alone."""
+        return self.of in ("logit", "mean_logit") and self.scale_logits == "none" and not self.softmax_first
+
     def scoring(self) -> dict[str, Any]:
         """The parameters of this class, to make another target with the same score."""
         return {f.name: getattr(self, f.name) for f in fields(ScoredTarget)}
@@ -102,6 +124,10 @@ class ClassTarget(ScoredTarget):
         """(B,K), (B,) -> (B,). Raises TargetError for a row that is no class."""
         check_classes(outputs, rows)
         return self.values(outputs).gather(1, rows[:, None])[:, 0]
+
+    def reads(self, rows: Tensor) -> Tensor | None:
+        """The class itself, unless the score normalises over all."""
+        return rows[:, None] if self.reads_chosen else None
 
 
 def check_classes(outputs: Tensor, rows: Tensor) -> None:

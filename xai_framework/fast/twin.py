@@ -18,6 +18,7 @@ from torch.utils import _pytree as pytree
 
 from xai_framework.core.adapter import ModelAdapter
 from xai_framework.core.rule import Function
+from xai_framework.fast.head import Head, head_of
 from xai_framework.fast.kernels import shared, tune
 from xai_framework.memory import out_of_memory
 
@@ -30,11 +31,14 @@ _TOLERANCE = {torch.float32: 1e-4}
 
 @dataclass(frozen=True, eq=False)
 class Twin:
-    """``adapter`` around the copy. ``changed`` are modules whose outputs are not those of the original's."""
+    """``adapter`` around the copy. ``changed`` are modules whose outputs are not those of the original's; ``head`` can
+    leave outputs out, where the network allows that.
+    """
 
     adapter: ModelAdapter
     changed: frozenset[str]
     channels_last: bool
+    head: Head | None = None
 
 
 def twin_of(adapter: ModelAdapter, example: Tensor) -> Twin | None:
@@ -70,10 +74,12 @@ def _made(adapter: ModelAdapter, example: Tensor, plain: Tensor, tuned: bool) ->
     if gains or any(isinstance(m, nn.Conv2d) for m in private.modules()):
         twin = adapter.with_model(private.to(memory_format=torch.channels_last))
         if _agrees(twin, example, plain):
-            return Twin(twin, changed, channels_last=True)
+            return Twin(twin, changed, True, head_of(twin, example, plain, _most(twin, plain)))
     # it may look into memory, as x.view(len(x), -1) does
     twin = adapter.with_model(private.to(memory_format=torch.contiguous_format))
-    return Twin(twin, changed, channels_last=False) if gains and _agrees(twin, example, plain) else None
+    if not gains or not _agrees(twin, example, plain):
+        return None
+    return Twin(twin, changed, False, head_of(twin, example, plain, _most(twin, plain)))
 
 
 def _versions(model: nn.Module) -> list[int]:
@@ -90,8 +96,12 @@ def _agrees(twin: ModelAdapter, example: Tensor, plain: Tensor) -> bool:
         if out_of_memory(error):
             raise
         return False
-    most = _TOLERANCE.get(next(twin.model.parameters(), plain).dtype, 0.05) * plain.abs().max()
-    return found.shape == plain.shape and bool(((found - plain).abs() <= most).all())
+    return found.shape == plain.shape and bool(((found - plain).abs() <= _most(twin, plain)).all())
+
+
+def _most(twin: ModelAdapter, plain: Tensor) -> Tensor:
+    """By which outputs may differ."""
+    return _TOLERANCE.get(next(twin.model.parameters(), plain).dtype, 0.05) * plain.abs().max()
 
 
 class _Uses(TorchFunctionMode):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -32,6 +33,21 @@ class Ways:
         if self._twin is None or not self._twin.changed.isdisjoint(layers):
             return self._adapter
         return self._twin.adapter
+
+    @contextmanager
+    def only(
+        self, adapter: ModelAdapter, classes: Tensor | None, layers: Iterable[str] = ()
+    ) -> Iterator[Callable[[Tensor], Tensor] | None]:
+        """Passes of ``adapter``, which was given here, compute these outputs alone (m,), where that saves anything and
+        changes nothing at ``layers``; the function that is given makes (B,K) of what they give. None: all are computed.
+        """
+        twin = self._twin
+        head = twin.head if twin is not None and adapter is twin.adapter and classes is not None else None
+        if head is None or classes is None or not head.fits(classes) or not head.behind.isdisjoint(layers):
+            yield None
+            return
+        with head.only(classes) as whole:
+            yield whole
 
     def forget(self) -> None:
         """Somebody wrote into the network, and maybe into its copy: it is copied anew when it is needed."""

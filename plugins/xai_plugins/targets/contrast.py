@@ -47,6 +47,10 @@ class Contrast(ScoredTarget):
         chosen = self.values(outputs).gather(1, rows)
         return chosen[:, 0] - chosen[:, 1]
 
+    def reads(self, rows: Tensor) -> Tensor | None:
+        """Both classes, unless the score normalises over all."""
+        return rows if self.reads_chosen else None
+
     def _one(self, name: str, outputs: Tensor, about: Sequence[About], probe: Probe) -> Tensor:
         """(B,)."""
         wanted = getattr(self, name)

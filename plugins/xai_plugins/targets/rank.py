@@ -59,6 +59,10 @@ class Predicted(ClassTarget):
         check_classes(outputs, rows)
         return super().score(outputs, outputs.argmax(1) if self.anew else rows)
 
+    def reads(self, rows: Tensor) -> Tensor | None:
+        """The class itself, unless it is chosen anew."""
+        return None if self.anew else super().reads(rows)
+
 
 @dataclass(frozen=True)
 class SecondBest(ClassTarget):
