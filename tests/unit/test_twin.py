@@ -243,3 +243,44 @@ def test_graphs_are_kept_only_for_other_targets() -> None:
     kept.gradient(x, rows)
     assert torch.equal(later, kept.gradient(x, rows.flip(0).clone()))
     assert (kept.counts.forward, kept.counts.backward) == (2, 4)
+
+
+class Rectified(nn.Module):
+    """ReLUs after what may be overwritten, and after what may not: read twice, or needed for a gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(nn.Conv2d(n, 6, 3, padding=1) for n in (3, 6, 6, 6))
+        self.norm, self.squash, self.head = normed(6), nn.Sigmoid(), nn.Linear(6, 4)
+        self.alone, self.normed, self.twice, self.viewed, self.squashed, self.flat = (nn.ReLU() for _ in range(6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.alone(self.convs[0](x))
+        x = self.normed(self.norm(self.convs[1](x)))
+        raw = self.convs[2](x)
+        x = self.twice(raw) + raw
+        raw = self.convs[3](x)
+        x = self.viewed(raw) + raw.flatten(2).mean(2)[..., None, None]
+        x = self.squashed(self.squash(x) - 0.5)
+        out: Tensor = self.flat(self.head(x.mean((2, 3))))
+        return out
+
+
+def test_a_copy_writes_over_what_nobody_else_reads() -> None:
+    torch.manual_seed(0)
+    model = Rectified()
+    made = twin(model)
+    assert made is not None
+    assert {n for n, m in made.adapter.model.named_modules() if getattr(m, "inplace", False)} == {
+        "alone",
+        "normed",
+        "flat",
+    }
+    assert not any(getattr(m, "inplace", False) for m in model.modules())
+    adapter, x, rows = around(model), inputs(3), torch.tensor([0, 1, 2])
+    names = ["convs.0", "convs.2", "norm", "alone", "normed", "squash"]
+    fast, plain = (probe(adapter, ways=ways) for ways in (Ways(adapter), None))
+    torch.testing.assert_close(fast.gradient(x, rows), plain.gradient(x, rows), rtol=1e-3, atol=1e-5)
+    found, truth = (asked.layers(x, rows, names) for asked in (fast, plain))
+    for name in names:
+        torch.testing.assert_close(found[name], truth[name], rtol=1e-3, atol=1e-5)

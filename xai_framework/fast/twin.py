@@ -29,6 +29,10 @@ _TOLERANCE = {torch.float32: 1e-4}
 """Of the largest output, by which the copy may differ; looser where numbers have fewer digits."""
 
 
+_NEED_NOT = (nn.Conv2d, nn.BatchNorm2d, nn.Linear)
+"""Modules whose gradients need what they read, not what they give."""
+
+
 @dataclass(frozen=True, eq=False)
 class Twin:
     """``adapter`` around the copy. ``changed`` are modules whose outputs are not those of the original's; ``head`` can
@@ -68,9 +72,13 @@ def _made(adapter: ModelAdapter, example: Tensor, plain: Tensor, tuned: bool) ->
     if not {id(m) for m in model.modules()}.isdisjoint(id(m) for m in private.modules()):
         return None  # parts of it do not let themselves be copied
     private.requires_grad_(False)
-    pairs, changed = _pairs(adapter.with_model(private), example)
+    seen = _Seen.of(adapter.with_model(private), example)
+    pairs, changed = _pairs(private, seen)
+    overwriting = _overwriting(private, seen)
     _fold(private, pairs)
-    gains = (tuned and tune(private)) or bool(changed)
+    for module in overwriting:
+        module.inplace = True
+    gains = (tuned and tune(private)) or bool(changed or overwriting)
     if gains or any(isinstance(m, nn.Conv2d) for m in private.modules()):
         twin = adapter.with_model(private.to(memory_format=torch.channels_last))
         if _agrees(twin, example, plain):
@@ -129,43 +137,77 @@ class _Uses(TorchFunctionMode):
         return output
 
 
-def _pairs(adapter: ModelAdapter, example: Tensor) -> tuple[list[tuple[str, str]], frozenset[str]]:
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """Which modules gave and which read each tensor of a pass, by its id, and the modules that run once."""
+
+    gives: dict[int, list[str]]
+    reads: list[tuple[str, int]]
+    uses: Counter[int]
+    once: frozenset[str]
+
+    @classmethod
+    def of(cls, adapter: ModelAdapter, example: Tensor) -> _Seen:
+        """What is to be seen in a pass of ``example``."""
+        gives: dict[int, list[str]] = {}
+        reads: list[tuple[str, int]] = []
+        runs: Counter[str] = Counter()
+        kept: list[Any] = []
+        modules = dict(adapter.model.named_modules())
+
+        def note(name: str, args: Any, output: Any) -> None:  # noqa: ANN401
+            runs[name] += 1
+            kept.append((args, output))
+            gives.setdefault(id(output), []).append(name)
+            if args:
+                reads.append((name, id(args[0])))
+
+        def hook(name: str) -> Any:  # noqa: ANN401
+            return lambda _, args, output: note(name, args, output)
+
+        handles = [m.register_forward_hook(hook(n)) for n, m in modules.items()]
+        try:
+            with _Uses() as uses:
+                kept.append(adapter.forward(example.clone()))
+        finally:
+            for handle in handles:
+                handle.remove()
+        names = Counter(id(m) for _, m in adapter.model.named_modules(remove_duplicate=False))
+        once = frozenset(name for name, module in modules.items() if runs[name] == names[id(module)] == 1)
+        return cls(gives, reads, uses.times, once)
+
+    def giver(self, place: int, wanted: frozenset[str]) -> str | None:
+        """The one of these modules that gives a tensor, which one function alone reads."""
+        found = next((name for name in self.gives.get(place, ()) if name in wanted), None)
+        return found if found in self.once and self.uses[place] == 1 else None
+
+
+def _pairs(model: nn.Module, seen: _Seen) -> tuple[list[tuple[str, str]], frozenset[str]]:
     """Convolutions and the batch norms that alone read what they give, each of them run once; and all modules that give
     what such a convolution gives, as a block does that ends with one.
     """
-    gives: dict[int, list[str]] = {}
-    reads: list[tuple[str, int]] = []
-    runs: Counter[str] = Counter()
-    kept: list[Any] = []
-    modules = dict(adapter.model.named_modules())
-    foldable = {name for name, module in modules.items() if _foldable(module)}
-
-    def note(name: str, module: nn.Module, args: Any, output: Any) -> None:  # noqa: ANN401
-        runs[name] += 1
-        kept.append((args, output))
-        gives.setdefault(id(output), []).append(name)
-        if _fixed(module) and args:
-            reads.append((name, id(args[0])))
-
-    def hook(name: str) -> Any:  # noqa: ANN401
-        return lambda module, args, output: note(name, module, args, output)
-
-    handles = [m.register_forward_hook(hook(n)) for n, m in modules.items()]
-    try:
-        with _Uses() as uses:
-            adapter.forward(example.clone())
-    finally:
-        for handle in handles:
-            handle.remove()
-    names = Counter(id(m) for _, m in adapter.model.named_modules(remove_duplicate=False))
+    modules = dict(model.named_modules())
+    foldable = frozenset(name for name, module in modules.items() if _foldable(module))
     pairs, changed = [], set()
-    for norm, place in reads:
-        conv = next((name for name in gives.get(place, ()) if name in foldable), None)
-        once = conv is not None and runs[norm] == runs[conv] == 1 and uses.times[place] == 1
-        if conv is not None and once and names[id(modules[norm])] == names[id(modules[conv])] == 1:
+    for norm, place in seen.reads:
+        conv = seen.giver(place, foldable) if norm in seen.once and _fixed(modules[norm]) else None
+        if conv is not None:
             pairs.append((conv, norm))
-            changed.update(gives[place])
+            changed.update(seen.gives[place])
     return pairs, frozenset(changed)
+
+
+def _overwriting(model: nn.Module, seen: _Seen) -> list[nn.ReLU | nn.ReLU6]:
+    """Modules that may write into what they read: they alone do, and whoever gave it does not need it for gradients."""
+    modules = dict(model.named_modules())
+    givers = frozenset(name for name, module in modules.items() if type(module) in _NEED_NOT)
+    found = []
+    for name, place in seen.reads:
+        module = modules[name]
+        usual = type(module) in (nn.ReLU, nn.ReLU6) and "forward" not in module.__dict__ and name in seen.once
+        if usual and not module.inplace and seen.giver(place, givers) is not None:
+            found.append(module)
+    return found
 
 
 def _foldable(module: nn.Module) -> bool:
