@@ -203,8 +203,7 @@ class SharedProbe:
         """
         key = ("forward", rule, id(self.adapter.model))
         known: list[Pass] | None = handout.answers.get(key)
-        # those that served targets alone are spent: nobody else comes back to them
-        fits = known is not None and known[0].want.covers(want) and known[0].complete
+        fits = known is not None and known[0].want.covers(want) and all(p.complete for p in known)
         if known is None or not fits or (want.backward and any(p.spent for p in known)):
             want = self._united(handout, rule, want)
             step = max(rule.rows, self.chunk // rule.rows * rule.rows)

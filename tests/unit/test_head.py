@@ -36,13 +36,17 @@ class Net(nn.Module):
         torch.manual_seed(0)
         self.end = end
         self.body = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(inplace=True), nn.MaxPool2d(2))
-        self.last = nn.Conv2d(16, K, 1, groups=groups)
-        self.tied = self.last if end == "run twice" else None
+        self.final = nn.Conv2d(16, K, 1, groups=groups)
+        self.twice = self.final if end == "run twice" else None
+        self.tied = nn.Conv2d(16, K, 1)
+        if end == "tied":
+            self.tied.weight = self.final.weight
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.last(self.body(x))
-        if self.tied is not None:
-            y = y + self.tied(self.body(x.flip(3)))
+        y = self.tied(self.body(x)).relu().sum((1, 2, 3)) if self.end == "tied" else None
+        y = self.final(self.body(x if y is None else x + 0 * y[:, None, None, None]))
+        if self.twice is not None:
+            y = y + self.twice(self.body(x.flip(3)))
         if self.end == "view":
             y = y.view(len(y), K, -1).mean(2)
         else:
@@ -53,6 +57,12 @@ class Net(nn.Module):
             y = y - y.mean(1, keepdim=True)
         elif self.end == "mirrored":
             y = y.flip(1)
+        elif self.end == "largest":
+            y = torch.where(y > y.amax(1, keepdim=True) - 0.3, y, 0)
+        elif self.end == "bounded":  # for pictures of larger values only
+            y = y / (y.amax(1, keepdim=True) / 5).clamp(min=1)
+        elif self.end == "counting":
+            assert y.shape[1] == K
         return y
 
 
@@ -81,14 +91,20 @@ def found_of(end: str, groups: int = 1) -> Any:
     return twin.head
 
 
-@pytest.mark.parametrize("end", ["mean", "relu"])
+@pytest.mark.parametrize("end", ["mean", "relu", "tied"])
 def test_outputs_that_stand_alone_can_be_left_out(end: str) -> None:
     head = found_of(end)
-    assert {"", "last"} <= head.behind
+    assert {"", "final"} <= head.behind
     assert head.behind.isdisjoint({"body", "body.0"})
 
 
-@pytest.mark.parametrize("end", ["softmax", "centred", "mirrored", "run twice", "view"])
+@pytest.mark.parametrize(
+    "end",
+    [
+        *("softmax", "centred", "mirrored", "run twice", "view"),
+        *("largest", "bounded", "counting"),
+    ],
+)
 def test_outputs_that_depend_on_others_cannot(end: str) -> None:
     assert found_of(end) is None
 
@@ -117,7 +133,7 @@ def test_answers_are_those_of_all_outputs(target: Target) -> None:
     adapter, x = around(Net()), inputs(3, 16)
     fast, plain = (probe(adapter, target=target, ways=ways) for ways in (Ways(adapter), None))
     rows = target.choose(plain.outputs(x), [], plain)
-    layer = lambda p: p.layers(x, rows, ["body", "last"])  # noqa: E731
+    layer = lambda p: p.layers(x, rows, ["body", "final"])  # noqa: E731
     asked: list[Callable[[Any], Any]] = [
         lambda p: p.gradient(x, rows),
         lambda p: p.score(x, rows),
@@ -125,7 +141,7 @@ def test_answers_are_those_of_all_outputs(target: Target) -> None:
         lambda p: torch.cat([t.flatten() for pair in layer(p).values() for t in pair]),
         lambda p: SmoothGrad(samples=2).explain(p, x, rows, NamedRng.of(0, "abc")),
         lambda p: AblationCam(layer="body").explain(p, x, rows, NamedRng.of(0, "abc")),
-        lambda p: AblationCam(layer="last").explain(p, x, rows, NamedRng.of(0, "abc")),
+        lambda p: AblationCam(layer="final").explain(p, x, rows, NamedRng.of(0, "abc")),
     ]
     for ask in asked:
         torch.testing.assert_close(ask(fast), ask(plain), rtol=1e-3, atol=2e-5)
@@ -154,6 +170,15 @@ def test_draws_of_one_target_are_not_asked_for_other_classes_but_may_be() -> Non
     for wanted in (rows, others):
         torch.testing.assert_close(asked.gradient(draw, wanted), plain.gradient(draw, wanted), rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(asked.outputs(draw), plain.outputs(draw), rtol=1e-4, atol=1e-6)
+
+
+def test_draws_of_which_some_passes_are_whole_have_all_outputs() -> None:
+    adapter, x = around(Net()), inputs(40, 16)
+    asked = probe(adapter, target=Contrast(), keep=x, ways=Ways(adapter), others=False)
+    draw = asked._handouts.once("draw", "noise", x, lambda t: t + 0.5)
+    rows = torch.stack([torch.arange(40), torch.arange(40, 80)], 1)  # 64 classes in the first pass, 16 in the second
+    asked.gradient(draw, rows)
+    torch.testing.assert_close(asked.outputs(draw), probe(adapter).outputs(draw), rtol=1e-4, atol=1e-6)
 
 
 def test_a_score_of_somebodys_own_may_read_everything() -> None:
@@ -195,4 +220,4 @@ def test_an_exception_in_a_pass_leaves_the_copy_whole() -> None:
         asked.gradient(x, rows)
     handle.remove()
     assert torch.equal(asked.outputs(x), before)
-    assert adapter.model.last.weight.shape[0] == copied.last.weight.shape[0] == K
+    assert adapter.model.final.weight.shape[0] == copied.final.weight.shape[0] == K

@@ -24,7 +24,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from store_samples import keys, make_block, make_cell, map_of, write
 
 from xai_framework.core.errors import StoreError
-from xai_framework.store import CellStore, MapFile, atomic, damage, write_atomic
+from xai_framework.store import CellStore, MapFile, atomic, damage, signals, write_atomic
 
 GRID = (1, 4, 4)
 
@@ -262,6 +262,42 @@ def test_a_signal_at_any_call_of_hdf5_leaves_no_half_of_a_file(tmp_path: Path) -
         assert not path.exists() or path.read_bytes() == whole
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert at > 50
+
+
+def _held(numbers: tuple[int, ...], handled: list[int], then: Callable[[], None]) -> None:
+    with signals.held():
+        for number in numbers:
+            signal.raise_signal(number)
+        assert handled == []
+        then()
+
+
+def test_all_signals_that_wait_are_handled_and_handlers_are_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    handled = []
+
+    def raising(number: int, _frame: object) -> None:
+        handled.append(number)
+        raise KeyboardInterrupt(number)
+
+    both = (signal.SIGTERM, signal.SIGUSR1)
+    before = {n: signal.signal(n, raising) for n in both}
+    real, late = signal.signal, []
+
+    def slow(number: int, handler: Any) -> Any:
+        replaced = real(number, handler)
+        if handler is raising and number not in late:  # one arrives as soon as its handler is back
+            late.append(number)
+            signal.raise_signal(number)
+        return replaced
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            _held(both, handled, lambda: monkeypatch.setattr(signal, "signal", slow))
+        assert sorted(handled) == sorted(both * 2)
+        assert all(signal.getsignal(n) is raising for n in both)
+    finally:
+        for number, handler in before.items():
+            real(number, handler)
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:

@@ -245,23 +245,36 @@ def test_graphs_are_kept_only_for_other_targets() -> None:
     assert (kept.counts.forward, kept.counts.backward) == (2, 4)
 
 
+def unseen(x: Tensor) -> Tensor:
+    """A function that no mode for functions sees, and that keeps what it is given for its gradient."""
+    found: Tensor = torch.vmap(lambda row: row * row)(x)
+    return found
+
+
 class Rectified(nn.Module):
     """ReLUs after what may be overwritten, and after what may not: read twice, or needed for a gradient."""
 
-    def __init__(self) -> None:
+    def __init__(self, how: str = "") -> None:
         super().__init__()
         self.convs = nn.ModuleList(nn.Conv2d(n, 6, 3, padding=1) for n in (3, 6, 6, 6))
         self.norm, self.squash, self.head = normed(6), nn.Sigmoid(), nn.Linear(6, 4)
         self.alone, self.normed, self.twice, self.viewed, self.squashed, self.flat = (nn.ReLU() for _ in range(6))
+        self.how = how
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.alone(self.convs[0](x))
+        raw = self.convs[0](x)
+        if self.how == "unseen":
+            x = self.alone(raw) + unseen(raw)
+        elif self.how == "unseen before":
+            x = unseen(raw) + self.alone(raw)
+        else:
+            x = self.alone(raw)
         x = self.normed(self.norm(self.convs[1](x)))
         raw = self.convs[2](x)
         x = self.twice(raw) + raw
         raw = self.convs[3](x)
         x = self.viewed(raw) + raw.flatten(2).mean(2)[..., None, None]
-        x = self.squashed(self.squash(x) - 0.5)
+        x = self.squashed(self.squash(x)) - 0.5
         out: Tensor = self.flat(self.head(x.mean((2, 3))))
         return out
 
@@ -284,3 +297,18 @@ def test_a_copy_writes_over_what_nobody_else_reads() -> None:
     found, truth = (asked.layers(x, rows, names) for asked in (fast, plain))
     for name in names:
         torch.testing.assert_close(found[name], truth[name], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("how", ["unseen", "unseen before", "own forward"])
+def test_a_copy_overwrites_nothing_where_a_reader_is_not_seen(how: str) -> None:
+    torch.manual_seed(0)
+    model = Rectified(how)
+    if how == "own forward":
+        conv = model.convs[0]
+        conv.forward = lambda x: torch.sigmoid(nn.functional.conv2d(x, conv.weight, conv.bias, padding=1))
+    made = twin(model)
+    assert made is not None
+    assert not made.adapter.model.get_submodule("alone").inplace
+    adapter, x, rows = around(model), inputs(3), torch.tensor([0, 1, 2])
+    fast, plain = (probe(adapter, ways=ways).gradient(x, rows) for ways in (Ways(adapter), None))
+    torch.testing.assert_close(fast, plain, rtol=1e-3, atol=1e-5)

@@ -4,20 +4,34 @@ the others are left out. Of small fully convolutional networks they are a quarte
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from xai_framework.core.adapter import ModelAdapter
+from xai_framework.memory import out_of_memory
 
 _CHANNELS = 32
 """So many are computed at least, always the same number: last digits would show how many classes share a pass."""
 
 _GAIN = 4
 """The least by which the channels become fewer."""
+
+
+_PER_CHANNEL = frozenset(
+    getattr(torch.ops.aten, name)
+    for name in (
+        *("relu", "relu_", "hardtanh", "hardtanh_", "mean", "sum", "amax", "_adaptive_avg_pool2d", "avg_pool2d"),
+        *("max_pool2d_with_indices", "adaptive_max_pool2d", "view", "_unsafe_view", "squeeze", "unsqueeze"),
+        *("clone", "detach", "alias", "_to_copy"),
+    )
+)
+"""What may follow the convolution. None of them can mix channels but for shapes that a trial finds."""
 
 
 class Head:
@@ -35,7 +49,7 @@ class Head:
     @contextmanager
     def only(self, classes: Tensor) -> Iterator[Callable[[Tensor], Tensor]]:
         """Passes inside compute these outputs alone; the function that is given makes (B,K) of what they give, with NaN
-        where nothing was computed.
+        where nothing was computed. ``classes`` (m,) are all different, and fit.
         """
         conv, count = self._conv, self._conv.out_channels
         weight, bias = conv.weight, conv.bias
@@ -58,38 +72,64 @@ class Head:
 
 def head_of(adapter: ModelAdapter, example: Tensor, plain: Tensor, most: Tensor) -> Head | None:
     """Found on ``example`` (1,C,H,W), whose outputs are ``plain`` (1,K), and tried out there; the outputs may differ by
-    ``most``. None where a network does anything else with its last convolution. Its weights are only lent.
+    ``most``. None where a network does anything with its last convolution that could mix channels.
     """
-    ended: list[str] = []
+    if plain.ndim != 2 or plain.shape[1] < _CHANNELS * _GAIN:
+        return None
     modules = dict(adapter.model.named_modules())
-    handles = [m.register_forward_hook(lambda *_, name=name: ended.append(name)) for name, m in modules.items()]
+    convs = [(name, m) for name, m in modules.items() if isinstance(m, nn.Conv2d) and _plain(m)]
+    if all(conv.out_channels != plain.shape[1] for _, conv in convs):
+        return None
     try:
-        adapter.forward(example.clone())
+        ended, followed = _course(adapter, modules, example)
+        weighing = [name for name in ended if any(True for _ in modules[name].parameters(recurse=False))]
+        last = weighing[-1] if weighing else ""
+        conv = dict(convs).get(last)
+        once = conv is not None and conv.out_channels == plain.shape[1] and ended.count(last) == 1
+        if conv is None or not once or not followed[last] <= _PER_CHANNEL:
+            return None
+        head = Head(conv, frozenset(ended[ended.index(last) :]))
+        order = plain[0].abs().argsort(descending=True)
+        alone = all(_agrees(head, adapter, example, plain, k, most) for k in (order[:1], order[1:3], order[-9:]))
+        return head if alone else None
+    except Exception as error:  # it counts on all of its outputs, or on nobody looking
+        if out_of_memory(error):
+            raise
+        return None
+
+
+def _course(
+    adapter: ModelAdapter, modules: Mapping[str, nn.Module], example: Tensor
+) -> tuple[list[str], dict[str, set[object]]]:
+    """The modules in the order in which they end, and all functions that are computed after each."""
+    ended: list[str] = []
+    followed: dict[str, set[object]] = {}
+
+    class Follow(TorchDispatchMode):  # which sees all functions, also those of compiled code
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
+            for functions in followed.values():
+                functions.add(func.overloadpacket)
+            return func(*args, **(kwargs or {}))
+
+    def note(name: str) -> None:
+        ended.append(name)
+        followed.setdefault(name, set())
+
+    handles = [m.register_forward_hook(lambda *_, name=name: note(name)) for name, m in modules.items()]
+    try:
+        with Follow():  # type: ignore[no-untyped-call]
+            adapter.forward(example.clone())
     finally:
         for handle in handles:
             handle.remove()
-    weighing = [name for name in ended if any(True for _ in modules[name].parameters(recurse=False))]
-    last = weighing[-1] if weighing else ""
-    conv = modules[last]
-    if not isinstance(conv, nn.Conv2d) or not _plain(conv) or plain.ndim != 2 or plain.shape[1] != conv.out_channels:
-        return None
-    shared = sum(p is conv.weight for m in modules.values() for p in m.parameters(recurse=False))
-    head = Head(conv, frozenset(ended[ended.index(last) :]))
-    if ended.count(last) != 1 or shared != 1 or not head.fits(torch.arange(1)):
-        return None
-    largest = plain[0].abs().topk(3).indices
-    return head if all(_agrees(head, adapter, example, plain, k, most) for k in (largest[:1], largest[1:])) else None
+    return ended, followed
 
 
 def _agrees(head: Head, adapter: ModelAdapter, example: Tensor, plain: Tensor, classes: Tensor, most: Tensor) -> bool:
-    """Whether these outputs alone are what they are among all; outputs of zero would tell nothing."""
-    try:
-        with head.only(classes) as whole:
-            found = whole(adapter.forward(example.clone()))
-    except (RuntimeError, ValueError, IndexError, TypeError):  # it counts on all of its outputs
-        return False
-    truth = plain[:, classes]
-    return bool((truth != 0).all() and ((found[:, classes] - truth).abs() <= most).all())
+    """Whether these outputs alone are what they are among all."""
+    with head.only(classes) as whole:
+        found = whole(adapter.forward(example.clone()))
+    return bool(((found - plain)[:, classes].abs() <= most).all())
 
 
 def _plain(conv: nn.Conv2d) -> bool:

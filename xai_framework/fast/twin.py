@@ -76,18 +76,20 @@ def _made(adapter: ModelAdapter, example: Tensor, plain: Tensor, tuned: bool) ->
     pairs, changed = _pairs(private, seen)
     overwriting = _overwriting(private, seen)
     _fold(private, pairs)
-    for module in overwriting:
-        module.inplace = True
-    gains = (tuned and tune(private)) or bool(changed or overwriting)
-    if gains or any(isinstance(m, nn.Conv2d) for m in private.modules()):
-        twin = adapter.with_model(private.to(memory_format=torch.channels_last))
-        if _agrees(twin, example, plain):
-            return Twin(twin, changed, True, head_of(twin, example, plain, _most(twin, plain)))
-    # it may look into memory, as x.view(len(x), -1) does
-    twin = adapter.with_model(private.to(memory_format=torch.contiguous_format))
-    if not gains or not _agrees(twin, example, plain):
-        return None
-    return Twin(twin, changed, False, head_of(twin, example, plain, _most(twin, plain)))
+    gains = (tuned and tune(private)) or bool(changed)
+    ordered = gains or any(isinstance(m, nn.Conv2d) for m in private.modules())
+    for overwrites in (True, False) if overwriting else (False,):
+        for module in overwriting:
+            module.inplace = overwrites
+        for last in (True, False):  # a network may look into memory, as x.view(len(x), -1) does
+            if not (ordered if last else gains or overwrites):
+                continue
+            order = torch.channels_last if last else torch.contiguous_format
+            twin = adapter.with_model(private.to(memory_format=order))
+            if _agrees(twin, example, plain, overwrites):
+                head = head_of(twin, example, plain, _most(twin, plain))
+                return Twin(twin, changed, channels_last=last, head=head)
+    return None
 
 
 def _versions(model: nn.Module) -> list[int]:
@@ -96,15 +98,28 @@ def _versions(model: nn.Module) -> list[int]:
     return [0 if tensor.is_inference() else tensor._version for tensor in tensors]
 
 
-def _agrees(twin: ModelAdapter, example: Tensor, plain: Tensor) -> bool:
-    """Whether it gives the outputs of the original."""
+def _agrees(twin: ModelAdapter, example: Tensor, plain: Tensor, overwrites: bool) -> bool:
+    """Whether it gives the outputs of the original, and overwrites nothing that a way back will need."""
+    saved: list[tuple[Tensor, int]] = []
+
+    def note(tensor: Tensor) -> Tensor:
+        saved.append((tensor, tensor._version))
+        return tensor
+
     try:
-        found = twin.forward(example.clone())
+        with torch.set_grad_enabled(overwrites), torch.autograd.graph.saved_tensors_hooks(note, _same):
+            found = twin.forward(example.clone().requires_grad_(overwrites).clone()).detach()
     except Exception as error:  # a layout that the network does not run in
         if out_of_memory(error):
             raise
         return False
+    if any(tensor._version != version for tensor, version in saved):
+        return False
     return found.shape == plain.shape and bool(((found - plain).abs() <= _most(twin, plain)).all())
+
+
+def _same(tensor: Tensor) -> Tensor:
+    return tensor
 
 
 def _most(twin: ModelAdapter, plain: Tensor) -> Tensor:
@@ -198,9 +213,11 @@ def _pairs(model: nn.Module, seen: _Seen) -> tuple[list[tuple[str, str]], frozen
 
 
 def _overwriting(model: nn.Module, seen: _Seen) -> list[nn.ReLU | nn.ReLU6]:
-    """Modules that may write into what they read: they alone do, and whoever gave it does not need it for gradients."""
+    """Modules that may write into what they read: nobody else is seen to read it, and whoever gave it does not need it
+    for gradients.
+    """
     modules = dict(model.named_modules())
-    givers = frozenset(name for name, module in modules.items() if type(module) in _NEED_NOT)
+    givers = frozenset(n for n, m in modules.items() if type(m) in _NEED_NOT and "forward" not in m.__dict__)
     found = []
     for name, place in seen.reads:
         module = modules[name]

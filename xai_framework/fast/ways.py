@@ -36,14 +36,14 @@ class Ways:
 
     @contextmanager
     def only(
-        self, adapter: ModelAdapter, classes: Tensor | None, layers: Iterable[str] = ()
+        self, adapter: ModelAdapter, classes: Tensor, layers: Iterable[str] = ()
     ) -> Iterator[Callable[[Tensor], Tensor] | None]:
         """Passes of ``adapter``, which was given here, compute these outputs alone (m,), where that saves anything and
         changes nothing at ``layers``; the function that is given makes (B,K) of what they give. None: all are computed.
         """
         twin = self._twin
-        head = twin.head if twin is not None and adapter is twin.adapter and classes is not None else None
-        if head is None or classes is None or not head.fits(classes) or not head.behind.isdisjoint(layers):
+        head = twin.head if twin is not None and adapter is twin.adapter else None
+        if head is None or not head.fits(classes) or not head.behind.isdisjoint(layers):
             yield None
             return
         with head.only(classes) as whole:

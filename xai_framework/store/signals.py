@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
 
-_ASKING = ("SIGINT", "SIGTERM", "SIGUSR1")
-"""Those whose handlers may raise, as Python's own does for the first."""
+Handler = Callable[[int, FrameType | None], object]
 
 
 @contextlib.contextmanager
@@ -20,23 +19,39 @@ def held() -> Iterator[Callable[[], None]]:
     Outside the main thread, where Python takes no signals, nothing changes.
     """
     waiting: list[tuple[int, FrameType | None]] = []
-    handlers: dict[int, Callable[[int, FrameType | None], object]] = {}
+    handlers: dict[int, Handler] = {}
 
     def let_through() -> None:
-        while waiting:
+        if waiting:
             number, frame = waiting.pop(0)
-            handlers[number](number, frame)
+            try:
+                handlers[number](number, frame)
+            finally:  # nobody's is lost because another's raises
+                let_through()
 
     if threading.current_thread() is threading.main_thread():
-        for number in (getattr(signal, name) for name in _ASKING if hasattr(signal, name)):
-            handler = signal.getsignal(number)
-            if callable(handler):  # a number says what the system itself does
-                handlers[number] = handler
+        # what is not callable says what the system itself does
+        handlers = {int(n): h for n in signal.valid_signals() if callable(h := signal.getsignal(n))}
     try:
         for number in handlers:
             signal.signal(number, lambda number, frame: waiting.append((number, frame)))
         yield let_through
     finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        let_through()
+        try:
+            _put_back(handlers)
+        finally:
+            let_through()
+
+
+def _put_back(handlers: Mapping[int, Handler]) -> None:
+    """All of them, also where one that is back already raises meanwhile."""
+    left, raised = list(handlers.items()), None
+    while left:
+        try:
+            while left:
+                signal.signal(*left[-1])
+                left.pop()
+        except BaseException as error:
+            raised = error
+    if raised is not None:
+        raise raised
