@@ -49,6 +49,8 @@ class Net(nn.Module):
             y = y + self.twice(self.body(x.flip(3)))
         if self.end == "view":
             y = y.view(len(y), K, -1).mean(2)
+        elif self.end == "pool":
+            y = nn.functional.adaptive_avg_pool2d(y.relu_(), (1, 1)).flatten(1)
         else:
             y = y.relu().mean((2, 3)) if self.end == "relu" else y.mean((2, 3))
         if self.end == "softmax":
@@ -91,7 +93,7 @@ def found_of(end: str, groups: int = 1) -> Any:
     return twin.head
 
 
-@pytest.mark.parametrize("end", ["mean", "relu", "tied"])
+@pytest.mark.parametrize("end", ["mean", "relu", "pool", "tied"])
 def test_outputs_that_stand_alone_can_be_left_out(end: str) -> None:
     head = found_of(end)
     assert {"", "final"} <= head.behind

@@ -28,7 +28,7 @@ _PER_CHANNEL = frozenset(
     for name in (
         *("relu", "relu_", "hardtanh", "hardtanh_", "mean", "sum", "amax", "_adaptive_avg_pool2d", "avg_pool2d"),
         *("max_pool2d_with_indices", "adaptive_max_pool2d", "view", "_unsafe_view", "squeeze", "unsqueeze"),
-        *("clone", "detach", "alias", "_to_copy"),
+        *("clone", "detach", "alias", "_to_copy", "as_strided_"),  # the last: of means in another order of memory
     )
 )
 """What may follow the convolution. None of them can mix channels but for shapes that a trial finds."""
