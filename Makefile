@@ -34,7 +34,7 @@ agreement: $(DEV_STAMP)
 reliability: $(DEV_STAMP)
 	$(BIN)/python -m benchmarks.reliability --full --write
 
-# side by side with other libraries; twenty minutes
+# side by side with other libraries; forty minutes
 bench: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[bench]"
 	$(BIN)/python -m benchmarks all --write

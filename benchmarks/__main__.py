@@ -98,7 +98,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--write", action="store_true", help="put the tables into docs/performance.md")
     parser.add_argument("--runs", type=int, default=3, help="interleaved rounds")
     parser.add_argument(
-        "--budget", type=float, default=60.0, help="seconds that the rounds of a work take at most, after the first"
+        "--budget", type=float, default=300.0, help="seconds that the rounds of a work take at most, after the first"
     )
     parser.add_argument(
         "--quick", action="store_true", help="small sizes that show only that it works, in about a minute"
