@@ -154,10 +154,11 @@ def _stop_once(lab: Lab, folder: Path, launched: Launched, number: signal.Signal
     ended = launched.wait()
     took = lab.most("first", time.monotonic() - sent)
     lab.add({0: "finished before", RESUMABLE: "exit code 75"}.get(ended.code, "not begun yet"))
-    # 0: it had finished before; before it has begun to plan, a signal ends it as it ends any program
+    # 0: it had finished before; a signal before it has begun to plan, or when all is done, ends it as any program
     begun = ended.said or (folder / "outputs").exists()
+    finished = any(folder.glob("outputs/runs/*/run.json"))
     hold(
-        ended.code in (0, RESUMABLE) or (ended.code == -number and not begun),
+        ended.code in (0, RESUMABLE) or (ended.code == -number and (finished or not begun)),
         f"exit code {ended.code}: {ended.said[-300:]}",
     )
     hold(took < 5, f"it took {took:.1f} s to stop")
