@@ -74,9 +74,6 @@ def settings(name: str, precision: str, kind: str, size: int, batches: tuple[int
 def _copy(name: str, size: int, precision: str, folded: bool, how: str) -> nn.Module | None:
     """None where there is nothing to fold."""
     model = copy.deepcopy(_network(name, size))
-    for module in model.modules():
-        if hasattr(module, "inplace"):
-            setattr(module, "inplace", True)  # noqa: B010 - modules declare no such attribute
     if folded:
         if not any(isinstance(m, nn.BatchNorm2d) for m in model.modules()):
             return None

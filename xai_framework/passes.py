@@ -10,6 +10,7 @@ from torch import Tensor
 
 from xai_framework.capture import Taps, no_path, wide
 from xai_framework.core.adapter import Layer
+from xai_framework.core.edits import Edits
 from xai_framework.core.errors import LayerError, XaiError
 from xai_framework.core.rule import Rule
 from xai_framework.meter import Bill
@@ -103,6 +104,24 @@ def grid_of(layer: Layer, tensor: Tensor) -> Tensor:
             fix="choose a convolutional or token layer, e.g. last",
         )
     return grid
+
+
+def edited(layer: Layer, edits: Edits, rows: Tensor, k: range, dtype: torch.dtype, output: Tensor) -> Tensor:
+    """Edited copies of a layer's output, which the edits see with its channels in second place, as wide as inputs."""
+    axis = _channel_axis(layer, output)
+    copies = edits.make(wide(output, dtype).movedim(axis, 1), rows, k).movedim(1, axis).contiguous()
+    return copies.to(output.dtype) if output.dtype != dtype else copies
+
+
+def _channel_axis(layer: Layer, output: Tensor) -> int:
+    """Which axis of a module's output becomes the grid's channels: found by following two of its values."""
+    numbers = torch.arange(output[0].numel(), dtype=torch.float64, device=output.device).view(1, *output.shape[1:])
+    first, *others = grid_of(layer, numbers)[0, :, 0, 0].long().tolist()
+    if not others:
+        return 1
+    step = others[0] - first
+    strides = output.new_empty(1, *output.shape[1:]).stride()
+    return next(axis for axis in range(1, output.ndim) if strides[axis] == step and output.shape[axis] > 1)
 
 
 def joined(answers: Sequence[Answer]) -> Answer:

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from xai_framework.capture import Graph, Listen, Substitute, Taps, at_rest, no_path, replaced, wide, widened
+from xai_framework.capture import Graph, Listen, Substitute, Taps, at_rest, no_path, replaced, widened
 from xai_framework.core.adapter import Layer, ModelAdapter
 from xai_framework.core.edits import Edits, Local
 from xai_framework.core.errors import LayerError, ModelError, NotApplicable, TargetError
@@ -25,7 +25,7 @@ from xai_framework.fast.ways import Ways
 from xai_framework.fast.windows import MOST_COPIES
 from xai_framework.handout import Handout, Handouts
 from xai_framework.meter import Bill, Counts
-from xai_framework.passes import INPUT, Answer, Found, Pass, Want, grid_of, joined, on_grid
+from xai_framework.passes import INPUT, Answer, Found, Pass, Want, edited, joined, on_grid
 
 
 class SharedProbe:
@@ -353,7 +353,7 @@ class SharedProbe:
         scores = inputs.new_empty(len(edits))
         for first in range(0, len(edits), self.chunk):
             k = range(first, min(len(edits), first + self.chunk))
-            make = partial(_edited, layer, edits, torch.tensor([number]), k, inputs.dtype)
+            make = partial(edited, layer, edits, torch.tensor([number]), k, inputs.dtype)
             self.counts.add(forward=1)
             with (
                 at_rest(adapter.model),
@@ -385,24 +385,6 @@ def _packed(rows: Sequence[int], copies: int, size: int) -> Iterator[list[tuple[
 
 def _repeated(target: Tensor, n: int) -> Tensor:
     return target[None].expand(n, *target.shape)
-
-
-def _edited(layer: Layer, edits: Edits, rows: Tensor, k: range, dtype: torch.dtype, output: Tensor) -> Tensor:
-    """Edited copies of a layer's output, which the edits see with its channels in second place, as wide as inputs."""
-    axis = _channel_axis(layer, output)
-    edited = edits.make(wide(output, dtype).movedim(axis, 1), rows, k).movedim(1, axis).contiguous()
-    return edited.to(output.dtype) if output.dtype != dtype else edited
-
-
-def _channel_axis(layer: Layer, output: Tensor) -> int:
-    """Which axis of a module's output becomes the grid's channels: found by following two of its values."""
-    numbers = torch.arange(output[0].numel(), dtype=torch.float64, device=output.device).view(1, *output.shape[1:])
-    first, *others = grid_of(layer, numbers)[0, :, 0, 0].long().tolist()
-    if not others:
-        return 1
-    step = others[0] - first
-    strides = output.new_empty(1, *output.shape[1:]).stride()
-    return next(axis for axis in range(1, output.ndim) if strides[axis] == step and output.shape[axis] > 1)
 
 
 def _check_rows(inputs: Tensor, targets: Tensor) -> None:

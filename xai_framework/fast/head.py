@@ -1,5 +1,5 @@
 """Only the outputs that are asked for: where each channel of a network's last convolution makes one output by itself,
-the others are left out. Of small fully convolutional networks they are a quarter of a pass.
+the others are left out. Of small fully convolutional networks they are a quarter of all multiplications.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from xai_framework.core.adapter import ModelAdapter
+from xai_framework.fast.usual import usual
 from xai_framework.memory import out_of_memory
 
 _CHANNELS = 32
@@ -21,7 +21,6 @@ _CHANNELS = 32
 
 _GAIN = 4
 """The least by which the channels become fewer."""
-
 
 _PER_CHANNEL = frozenset(
     getattr(torch.ops.aten, name)
@@ -77,16 +76,17 @@ def head_of(adapter: ModelAdapter, example: Tensor, plain: Tensor, most: Tensor)
     if plain.ndim != 2 or plain.shape[1] < _CHANNELS * _GAIN:
         return None
     modules = dict(adapter.model.named_modules())
-    convs = [(name, m) for name, m in modules.items() if isinstance(m, nn.Conv2d) and _plain(m)]
-    if all(conv.out_channels != plain.shape[1] for _, conv in convs):
+    convs = {n: m for n, m in modules.items() if isinstance(m, nn.Conv2d) and m.out_channels == plain.shape[1]}
+    if not convs:
         return None
     try:
         ended, followed = _course(adapter, modules, example)
         weighing = [name for name in ended if any(True for _ in modules[name].parameters(recurse=False))]
         last = weighing[-1] if weighing else ""
-        conv = dict(convs).get(last)
-        once = conv is not None and conv.out_channels == plain.shape[1] and ended.count(last) == 1
-        if conv is None or not once or not followed[last] <= _PER_CHANNEL:
+        conv = convs.get(last)
+        if conv is None or not usual(conv, nn.Conv2d) or conv.groups > 1 or ended.count(last) > 1:
+            return None
+        if not followed[last] <= _PER_CHANNEL:
             return None
         head = Head(conv, frozenset(ended[ended.index(last) :]))
         order = plain[0].abs().argsort(descending=True)
@@ -130,12 +130,6 @@ def _agrees(head: Head, adapter: ModelAdapter, example: Tensor, plain: Tensor, c
     with head.only(classes) as whole:
         found = whole(adapter.forward(example.clone()))
     return bool(((found - plain)[:, classes].abs() <= most).all())
-
-
-def _plain(conv: nn.Conv2d) -> bool:
-    """Whether a channel depends on its own weights alone, by no code of somebody's own."""
-    own = parametrize.is_parametrized(conv) or "forward" in conv.__dict__
-    return type(conv) is nn.Conv2d and conv.groups == 1 and not own
 
 
 def _constant(values: Tensor, rows: Tensor) -> nn.Parameter:

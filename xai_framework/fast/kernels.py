@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.utils import parametrize
 
 from xai_framework.fast.packed import Packed, packs
 from xai_framework.fast.stem import Stem, is_stem
+from xai_framework.fast.usual import usual
 
 
 def shared(model: nn.Module) -> dict[int, Any]:
@@ -48,7 +48,7 @@ def _packable(module: nn.Module) -> bool:
 
 def _is(module: nn.Module, kind: type[nn.Module], *types: torch.dtype) -> bool:
     """Whether it computes what its class says, on weights of such a type in the processor's memory."""
-    if type(module) is not kind or parametrize.is_parametrized(module) or "forward" in module.__dict__:
+    if not usual(module, kind):
         return False
     weight = module.weight
     return isinstance(weight, nn.Parameter) and weight.device.type == "cpu" and weight.dtype in types

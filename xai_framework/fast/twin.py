@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
@@ -20,6 +19,7 @@ from xai_framework.core.adapter import ModelAdapter
 from xai_framework.core.rule import Function
 from xai_framework.fast.head import Head, head_of
 from xai_framework.fast.kernels import shared, tune
+from xai_framework.fast.usual import usual
 from xai_framework.memory import out_of_memory
 
 _FORMATS = (torch.float32, torch.bfloat16, torch.float16)
@@ -202,7 +202,7 @@ def _pairs(model: nn.Module, seen: _Seen) -> tuple[list[tuple[str, str]], frozen
     what such a convolution gives, as a block does that ends with one.
     """
     modules = dict(model.named_modules())
-    foldable = frozenset(name for name, module in modules.items() if _foldable(module))
+    foldable = frozenset(name for name, module in modules.items() if usual(module, nn.Conv2d))
     pairs, changed = [], set()
     for norm, place in seen.reads:
         conv = seen.giver(place, foldable) if norm in seen.once and _fixed(modules[norm]) else None
@@ -217,24 +217,18 @@ def _overwriting(model: nn.Module, seen: _Seen) -> list[nn.ReLU | nn.ReLU6]:
     for gradients.
     """
     modules = dict(model.named_modules())
-    givers = frozenset(n for n, m in modules.items() if type(m) in _NEED_NOT and "forward" not in m.__dict__)
+    givers = frozenset(n for n, m in modules.items() if usual(m, *_NEED_NOT))
     found = []
     for name, place in seen.reads:
         module = modules[name]
-        usual = type(module) in (nn.ReLU, nn.ReLU6) and "forward" not in module.__dict__ and name in seen.once
-        if usual and not module.inplace and seen.giver(place, givers) is not None:
+        writes = name in seen.once and usual(module, nn.ReLU, nn.ReLU6)
+        if writes and not module.inplace and seen.giver(place, givers) is not None:
             found.append(module)
     return found
 
 
-def _foldable(module: nn.Module) -> bool:
-    """Whether it computes what its class says: no parametrization, no method of its own."""
-    own = parametrize.is_parametrized(module) or "forward" in module.__dict__
-    return type(module) is nn.Conv2d and not own
-
-
 def _fixed(module: nn.Module) -> bool:
-    return type(module) is nn.BatchNorm2d and module.running_mean is not None and "forward" not in module.__dict__
+    return usual(module, nn.BatchNorm2d) and module.running_mean is not None
 
 
 def hooked(model: nn.Module) -> bool:
